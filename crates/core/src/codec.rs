@@ -1,0 +1,196 @@
+//! The codec: how records, keys and state become bytes and come back.
+//!
+//! The only module that knows bincode (`docs/decisions/004-bincode.md`). Integers have their fixed width, little
+//! endian; lengths are u64; nothing may follow the value. Everything that stores or sends bytes writes [`CODEC`] beside
+//! them, so that another codec is a new number and not a migration.
+
+use std::fmt;
+
+use bincode::Options;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// The number of this codec: bincode 1.3, fixed integers, little endian.
+pub const CODEC: u16 = 1;
+
+/// The largest value that is decoded: a length prefix beyond it is damage, not data.
+pub const DECODE_BYTES_MAX: u64 = 1 << 30;
+
+/// Appends `value` to `bytes`.
+///
+/// # Errors
+/// If the type's `Serialize` fails, or asks for what the codec cannot write (`#[serde(flatten)]`).
+pub fn encode<T: Serialize + ?Sized>(value: &T, bytes: &mut Vec<u8>) -> Result<(), CodecError> {
+    // Without the limit: with one, bincode walks the value twice.
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .serialize_into(bytes, value)
+        .map_err(CodecError)
+}
+
+/// Rebuilds a value from exactly these bytes.
+///
+/// # Errors
+/// If the bytes do not hold one whole value of this type and nothing else.
+pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
+    options().deserialize(bytes).map_err(CodecError)
+}
+
+/// How many bytes [`encode`] would write, without writing them.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encoded_len<T: Serialize + ?Sized>(value: &T) -> Result<u64, CodecError> {
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .serialized_size(value)
+        .map_err(CodecError)
+}
+
+/// Whether a value survives the codec: encoded, decoded and encoded again it must give the same bytes, in whatever
+/// order a hash map writes its entries.
+///
+/// # Errors
+/// If serde cannot rebuild the type (`untagged`, `flatten`, `skip_serializing_if`), with a sentence that says so.
+pub fn round_trip<T: Serialize + DeserializeOwned>(value: &T) -> Result<(), CodecError> {
+    let mut first = Vec::new();
+    encode(value, &mut first)?;
+    let rebuilt: T = decode(&first)?;
+    let mut second = Vec::new();
+    encode(&rebuilt, &mut second)?;
+    if first != second {
+        first.sort_unstable();
+        second.sort_unstable();
+        if first != second {
+            return Err(CodecError(Box::new(bincode::ErrorKind::Custom(
+                "the value that serde rebuilt from its own bytes is another one".into(),
+            ))));
+        }
+    }
+    Ok(())
+}
+
+fn options() -> impl Options {
+    bincode::DefaultOptions::new()
+        .with_fixint_encoding()
+        .with_little_endian()
+        .with_limit(DECODE_BYTES_MAX)
+        .reject_trailing_bytes()
+}
+
+/// Why a value could not be encoded or decoded.
+#[derive(Debug)]
+pub struct CodecError(bincode::Error);
+
+impl fmt::Display for CodecError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &*self.0 {
+            bincode::ErrorKind::DeserializeAnyNotSupported => f.write_str(
+                "the type cannot be rebuilt from bytes that carry no field names \
+                 (`#[serde(untagged)]`, `#[serde(flatten)]` and `serde_json::Value` need them)",
+            ),
+            bincode::ErrorKind::SequenceMustHaveLength => f.write_str(
+                "the type writes a sequence or map without saying how long it is \
+                 (`#[serde(flatten)]` does that)",
+            ),
+            bincode::ErrorKind::SizeLimit => {
+                write!(f, "the value is larger than {DECODE_BYTES_MAX} bytes")
+            }
+            kind => write!(f, "{kind}"),
+        }
+    }
+}
+
+impl std::error::Error for CodecError {}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    struct Bid {
+        auction: u64,
+        note: Option<String>,
+        tags: HashMap<u8, u8>,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    #[serde(untagged)]
+    enum Untagged {
+        Number(u64),
+        Text(String),
+    }
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    struct Skipping {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        first: Option<u32>,
+        second: u64,
+    }
+
+    #[derive(Debug, Deserialize, PartialEq, Serialize)]
+    struct Flat {
+        #[serde(flatten)]
+        rest: HashMap<String, u64>,
+    }
+
+    #[test]
+    fn the_layout_is_fixed() {
+        let mut bytes = Vec::new();
+        encode(&(1u16, 2u32, "ab", Some(3u8)), &mut bytes).unwrap();
+        let expected = [1, 0, 2, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, b'a', b'b', 1, 3];
+        assert_eq!(bytes, expected);
+        assert_eq!(
+            encoded_len(&(1u16, 2u32, "ab", Some(3u8))).unwrap(),
+            expected.len() as u64
+        );
+        assert_eq!(
+            decode::<(u16, u32, String, Option<u8>)>(&bytes).unwrap(),
+            (1, 2, "ab".to_owned(), Some(3))
+        );
+    }
+
+    #[test]
+    fn a_value_that_serde_rebuilds_passes() {
+        let tags = (0..50).map(|i| (i, i)).collect();
+        let bid = Bid {
+            auction: 7,
+            note: None,
+            tags,
+        };
+        round_trip(&bid).unwrap();
+    }
+
+    #[test]
+    fn a_value_that_serde_cannot_rebuild_is_told_so() {
+        let said = |result: Result<(), CodecError>| result.unwrap_err().to_string();
+        assert!(said(round_trip(&Untagged::Text("x".into()))).contains("untagged"));
+        assert!(
+            said(round_trip(&Flat {
+                rest: HashMap::new()
+            }))
+            .contains("flatten")
+        );
+        assert!(
+            round_trip(&Skipping {
+                first: None,
+                second: 1
+            })
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn damage_is_an_error() {
+        assert!(decode::<u64>(&[0; 9]).is_err(), "trailing bytes");
+        assert!(decode::<u64>(&[0; 7]).is_err(), "missing bytes");
+        assert!(
+            decode::<Vec<u8>>(&[255; 8]).is_err(),
+            "a length beyond the limit"
+        );
+    }
+}

@@ -1,0 +1,89 @@
+//! Files as the engine sees them: few operations, each with the failure that matters.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What is known about a path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Metadata {
+    /// Length of a file in bytes.
+    pub len: u64,
+    /// Whether the path is a directory.
+    pub is_dir: bool,
+}
+
+/// The file system (invariant: nothing else in the engine touches files).
+pub trait Disk: Send + Sync {
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn ReadAt>>;
+
+    /// Creates a file for writing; fails if the path exists.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn Append>>;
+
+    /// Length and kind of a path, links followed.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+
+    /// The paths in a directory, sorted by name so that every run sees them in one order.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// Creates a directory and its parents; an existing one is fine.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+
+    /// Renames a file, replacing the target.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    ///
+    /// # Errors
+    /// What the operating system says; names created or renamed before may then be lost in a crash.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// A file open for reading.
+pub trait ReadAt: Send {
+    /// Reads at `offset` into `buffer`; returns how many bytes came, zero at the end of the file.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+}
+
+/// A file open for appending.
+pub trait Append: Send {
+    /// Appends all of `bytes`.
+    ///
+    /// # Errors
+    /// What the operating system says; the file then ends anywhere within `bytes`.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Makes the content durable.
+    ///
+    /// # Errors
+    /// What the operating system says. A file whose sync failed is never trusted again: the pages may be marked clean
+    /// although they were not written ("Can Applications Recover from fsync Failures?", USENIX ATC 2020).
+    fn sync(&mut self) -> io::Result<()>;
+}

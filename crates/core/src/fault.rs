@@ -1,0 +1,100 @@
+//! Faults planted on purpose, so that the tests can be seen to catch them.
+//!
+//! A fault exists only in a build with `--cfg fault`, where the environment variable `LEVADA_FAULT` names the one that
+//! is on. In every other build [`fault!`](crate::fault!) is the constant `false` and leaves no code behind.
+
+/// Whether the fault of that name is on: `fault!("lost-wakeup")`.
+#[macro_export]
+macro_rules! fault {
+    ($name:literal) => {{
+        const _: () = assert!(
+            $crate::fault::is_listed($name),
+            "list the fault in levada_core::fault::FAULTS"
+        );
+        cfg!(fault) && $crate::fault::is_on($name)
+    }};
+}
+
+/// Every fault that can be planted, with what it breaks.
+pub const FAULTS: &[(&str, &str)] = &[
+    (
+        "lost-wakeup",
+        "a task that is woken while it runs goes to sleep all the same",
+    ),
+    (
+        "surplus-unseen",
+        "a worker with more than one runnable task does not wake a sleeping one",
+    ),
+    ("credit-leaked", "a recycled buffer grants nobody a credit"),
+    (
+        "credit-doubled",
+        "a recycled buffer grants its channel two credits",
+    ),
+    (
+        "batch-returned-twice",
+        "the consumer gives the same batch back two times",
+    ),
+    (
+        "room-ignored",
+        "the input loop pushes on although the chain said that it is full",
+    ),
+    (
+        "position-lost",
+        "a batch that was left half-way is read again from its beginning",
+    ),
+    (
+        "end-overtakes",
+        "the end of a channel is delivered before its last batches",
+    ),
+    (
+        "flush-forgotten",
+        "a batch that is not full is not sealed at its timeout",
+    ),
+];
+
+/// Whether a name is in [`FAULTS`]; evaluated at compile time by the macro.
+#[must_use]
+pub const fn is_listed(name: &str) -> bool {
+    let mut i = 0;
+    while i < FAULTS.len() {
+        if equal(FAULTS[i].0.as_bytes(), name.as_bytes()) {
+            return true;
+        }
+        i += 1;
+    }
+    false
+}
+
+/// Whether the environment names this fault; asked only in builds with `--cfg fault`.
+#[must_use]
+pub fn is_on(name: &str) -> bool {
+    use std::sync::OnceLock;
+    static PLANTED: OnceLock<Option<String>> = OnceLock::new();
+    PLANTED
+        .get_or_init(|| std::env::var("LEVADA_FAULT").ok())
+        .as_deref()
+        == Some(name)
+}
+
+const fn equal(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut i = 0;
+    while i < a.len() {
+        if a[i] != b[i] {
+            return false;
+        }
+        i += 1;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_fault_is_off_unless_it_is_planted() {
+        assert!(!fault!("lost-wakeup") || cfg!(fault));
+        assert!(!super::is_listed("no such fault"));
+    }
+}
