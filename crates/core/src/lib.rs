@@ -23,6 +23,7 @@ pub mod marker;
 pub mod origin;
 pub mod output;
 pub mod random;
+pub mod room;
 pub mod sync;
 pub mod wake;
 
@@ -30,6 +31,7 @@ pub use clock::{Clock, Moment, Timestamp};
 pub use key::{KeyGroup, KeyGroups};
 pub use marker::{Exchange, Key, State};
 pub use origin::{Origin, Place};
+pub use room::Room;
 pub use wake::Wake;
 
 /// An error of user code or of a library, kept with its sources.

@@ -1,0 +1,350 @@
+//! The receiving end of channels: one gate for all channels of a task's input.
+//!
+//! ```text
+//!  lock of the gate:  priority │ arrivals (channel, element)...   credit ledger   consumer waits?
+//!                        ▲ deliver (producer)          │ swap (consumer, when its own queue is empty)
+//!                        │                             ▼
+//!                      Port                          Gate ──▶ receive() ──▶ InHand ──▶ recycle()
+//! ```
+//!
+//! One lock is taken per batch, never per record, and no second one while it is held.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::{Arc, OnceLock};
+
+use levada_core::sync::Mutex;
+use levada_core::sync::atomic::{AtomicBool, Ordering};
+use levada_core::{Moment, Timestamp, Wake, fault};
+
+use crate::batch::{Batch, Control, Element, Entries};
+use crate::credit::{CreditLedger, Grant};
+use crate::desk::{Desk, Spent};
+use crate::gauge::Charge;
+use crate::unread::Unread;
+
+/// The consumer's half.
+pub struct Gate<T> {
+    shared: Arc<Shared<T>>,
+    /// Arrivals taken over from the shared queue, oldest first.
+    taken: VecDeque<(u32, Element<T>)>,
+    taken_priority: VecDeque<Priority>,
+    /// The number of the next batch of each channel.
+    expected: Vec<u64>,
+}
+
+/// The producer's half of one channel.
+pub struct Port<T> {
+    shared: Arc<Shared<T>>,
+    channel: u32,
+}
+
+/// What a gate hands to its task.
+#[derive(Debug)]
+pub enum Arrival<T> {
+    /// Records, to be given back by [`Gate::recycle`].
+    Batch(InHand<T>),
+    /// A control element in its place between the batches.
+    Control(u32, Control),
+    /// A control element that has overtaken the batches in its way.
+    Priority {
+        /// The channel it came on.
+        channel: u32,
+        /// The element.
+        control: Control,
+        /// How many batches of this channel it has overtaken: those come next on it.
+        overtaken: u64,
+    },
+}
+
+/// Where the buffers of a gate are: `pooled + credits + in_flight = total`, always.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Buffers {
+    /// All buffers, exclusive and floating.
+    pub total: u32,
+    /// Floating buffers that nobody has.
+    pub pooled: u32,
+    /// Credits at the senders.
+    pub credits: u32,
+    /// Buffers that carry a batch, in flight or in the consumer's hand.
+    pub in_flight: u32,
+}
+
+/// A batch in the consumer's hand.
+#[derive(Debug)]
+pub struct InHand<T> {
+    /// The records not yet read.
+    pub unread: Unread<T>,
+    channel: u32,
+    born: Moment,
+    watermark: Option<Timestamp>,
+    charge: Option<Charge>,
+}
+
+impl<T> InHand<T> {
+    /// The channel it came on.
+    #[must_use]
+    pub fn channel(&self) -> u32 {
+        self.channel
+    }
+
+    /// When the oldest record left its source.
+    #[must_use]
+    pub fn born(&self) -> Moment {
+        self.born
+    }
+
+    /// The watermark that applies after the last record.
+    #[must_use]
+    pub fn watermark(&self) -> Option<Timestamp> {
+        self.watermark
+    }
+}
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    /// For each channel its producer's desk, and the number of the channel there.
+    desks: Vec<OnceLock<(Arc<Desk<T>>, u32)>>,
+    consumer: Arc<dyn Wake>,
+    /// Whether a priority element waits; lets the consumer look without the lock.
+    urgent: AtomicBool,
+}
+
+struct State<T> {
+    arrivals: VecDeque<(u32, Element<T>)>,
+    priority: VecDeque<Priority>,
+    ledger: CreditLedger,
+    /// The consumer found nothing and wants to be woken.
+    waiting: bool,
+}
+
+struct Priority {
+    channel: u32,
+    control: Control,
+    /// The number of the first batch that comes after the element in the order in which they were sent.
+    before: u64,
+}
+
+impl<T> Gate<T> {
+    /// A gate with `channels` channels, each with `exclusive` credits, and `floating` ones to lend. The ports are the
+    /// producers' halves, in the order of the channels.
+    #[must_use]
+    pub fn new(
+        channels: usize,
+        exclusive: u32,
+        floating: u32,
+        consumer: Arc<dyn Wake>,
+    ) -> (Self, Vec<Port<T>>) {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                arrivals: VecDeque::new(),
+                priority: VecDeque::new(),
+                ledger: CreditLedger::new(channels, exclusive, floating),
+                waiting: false,
+            }),
+            desks: (0..channels).map(|_| OnceLock::new()).collect(),
+            consumer,
+            urgent: AtomicBool::new(false),
+        });
+        let ports = (0..channels)
+            .map(|channel| Port {
+                shared: Arc::clone(&shared),
+                channel: u32::try_from(channel).expect("a gate has fewer than 2^32 channels"),
+            })
+            .collect();
+        let gate = Self {
+            shared,
+            taken: VecDeque::new(),
+            taken_priority: VecDeque::new(),
+            expected: vec![0; channels],
+        };
+        (gate, ports)
+    }
+
+    /// How many channels there are.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.expected.len()
+    }
+
+    /// The next arrival. After `None` the consumer is woken by the next one.
+    ///
+    /// # Panics
+    /// If a batch is missing or out of order: a channel delivers without a gap.
+    pub fn receive(&mut self) -> Option<Arrival<T>> {
+        if self.shared.urgent.load(Ordering::Acquire) {
+            let mut state = self.shared.state.lock();
+            self.shared.urgent.store(false, Ordering::Relaxed);
+            self.taken_priority.append(&mut state.priority);
+        }
+        if self.taken.is_empty() && self.taken_priority.is_empty() && !self.take_over() {
+            return None;
+        }
+        if let Some(priority) = self.taken_priority.pop_front() {
+            let next = self.expected[priority.channel as usize];
+            return Some(Arrival::Priority {
+                channel: priority.channel,
+                control: priority.control,
+                overtaken: priority.before - next,
+            });
+        }
+        let (channel, element) = self.taken.pop_front()?;
+        Some(match element {
+            Element::Control(control) => Arrival::Control(channel, control),
+            Element::Batch(batch) => {
+                let expected = &mut self.expected[channel as usize];
+                assert_eq!(
+                    batch.sequence, *expected,
+                    "channel {channel} delivers its batches in order and without a gap"
+                );
+                *expected += 1;
+                Arrival::Batch(InHand {
+                    unread: Unread::of(batch.entries),
+                    channel,
+                    born: batch.born,
+                    watermark: batch.watermark,
+                    charge: batch.charge,
+                })
+            }
+        })
+    }
+
+    /// Gives a batch back to its maker, and its buffer to whoever wants it next.
+    pub fn recycle(&self, in_hand: InHand<T>) {
+        let InHand {
+            unread,
+            channel,
+            charge,
+            ..
+        } = in_hand;
+        // The last reader of a shared batch gives it back; the others only return their credit.
+        let spent = match unread.into_entries() {
+            Entries::Owned(entries) => Some(Spent { entries, charge }),
+            Entries::Shared(shared) => Arc::into_inner(shared).map(|last| Spent {
+                entries: last.entries,
+                charge: last.charge,
+            }),
+        };
+        let grant = self.recycle_buffer(channel);
+        if fault!("batch-returned-twice") {
+            self.recycle_buffer(channel);
+        }
+        let (desk, index) = self.shared.desk(channel);
+        match grant {
+            Some(grant) if grant.channel == channel => desk.leave(index, grant.credits, spent),
+            other => {
+                desk.leave(index, 0, spent);
+                if let Some(grant) = other {
+                    let (desk, index) = self.shared.desk(grant.channel);
+                    desk.leave(index, grant.credits, None);
+                }
+            }
+        }
+    }
+
+    /// Who has the gate's buffers now.
+    #[must_use]
+    pub fn buffers(&self) -> Buffers {
+        let state = self.shared.state.lock();
+        let channels = 0..u32::try_from(self.channels()).expect("channels are counted in u32");
+        Buffers {
+            total: state.ledger.total(),
+            pooled: state.ledger.pooled(),
+            credits: channels.clone().map(|c| state.ledger.free(c)).sum(),
+            in_flight: channels.map(|c| state.ledger.in_flight(c)).sum(),
+        }
+    }
+
+    fn recycle_buffer(&self, channel: u32) -> Option<Grant> {
+        self.shared.state.lock().ledger.on_recycle(channel)
+    }
+
+    /// Takes over what has arrived; if nothing has, asks to be woken.
+    fn take_over(&mut self) -> bool {
+        let mut state = self.shared.state.lock();
+        mem::swap(&mut self.taken, &mut state.arrivals);
+        self.taken_priority.append(&mut state.priority);
+        let any = !self.taken.is_empty() || !self.taken_priority.is_empty();
+        state.waiting = !any;
+        any
+    }
+}
+
+impl<T> Shared<T> {
+    fn desk(&self, channel: u32) -> (&Desk<T>, u32) {
+        let (desk, index) = self.desks[channel as usize]
+            .get()
+            .expect("a channel delivers only after its outbox has put its desk there");
+        (desk, *index)
+    }
+}
+
+impl<T> Port<T> {
+    /// Says where credits and spent batches of this channel go.
+    pub(crate) fn attach(&self, desk: &Arc<Desk<T>>, index: u32) {
+        let attached = self.shared.desks[self.channel as usize].set((Arc::clone(desk), index));
+        assert!(attached.is_ok(), "a channel has one producer");
+    }
+
+    pub(crate) fn initial_credit(&self) -> u32 {
+        self.shared.state.lock().ledger.initial_credit()
+    }
+
+    /// Delivers a batch against a credit and says how many more wait. Returns new credits.
+    pub(crate) fn deliver(&self, batch: Batch<T>, backlog: u32) -> u32 {
+        let mut state = self.shared.state.lock();
+        state
+            .arrivals
+            .push_back((self.channel, Element::Batch(batch)));
+        let granted = state.ledger.on_batch(self.channel, backlog);
+        let wake = mem::take(&mut state.waiting);
+        drop(state);
+        if wake {
+            self.shared.consumer.wake();
+        }
+        granted
+    }
+
+    /// Says how many batches wait when there is no credit to say it with a batch. Returns new credits.
+    pub(crate) fn announce(&self, backlog: u32) -> u32 {
+        self.shared
+            .state
+            .lock()
+            .ledger
+            .on_backlog(self.channel, backlog)
+    }
+
+    pub(crate) fn control(&self, control: Control) {
+        let mut state = self.shared.state.lock();
+        match (control, state.arrivals.back_mut()) {
+            // Of two watermarks with nothing between them only the later one says anything.
+            (
+                Control::Watermark(later),
+                Some((channel, Element::Control(Control::Watermark(earlier)))),
+            ) if *channel == self.channel => *earlier = later,
+            _ => state
+                .arrivals
+                .push_back((self.channel, Element::Control(control))),
+        }
+        let wake = mem::take(&mut state.waiting);
+        drop(state);
+        if wake {
+            self.shared.consumer.wake();
+        }
+    }
+
+    pub(crate) fn priority(&self, control: Control, before: u64) {
+        let mut state = self.shared.state.lock();
+        state.priority.push_back(Priority {
+            channel: self.channel,
+            control,
+            before,
+        });
+        self.shared.urgent.store(true, Ordering::Release);
+        let wake = mem::take(&mut state.waiting);
+        drop(state);
+        if wake {
+            self.shared.consumer.wake();
+        }
+    }
+}

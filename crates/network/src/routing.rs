@@ -1,0 +1,84 @@
+//! Partitioners: which route of an outbox a record takes.
+
+use levada_core::{KeyGroup, KeyGroups};
+
+/// Chooses the route of each record.
+pub trait Routing<T>: Send {
+    /// The index of a route, below the number of routes that the outbox has.
+    fn route(&mut self, record: &T) -> usize;
+}
+
+/// A record that knows the group of its key.
+pub trait HasKeyGroup {
+    /// The key group, computed once when the record was keyed.
+    fn key_group(&self) -> KeyGroup;
+}
+
+/// To the subtask that owns the key group.
+#[derive(Debug)]
+pub struct ByGroup {
+    subtask_of_group: Vec<u16>,
+}
+
+impl ByGroup {
+    /// Routes to `parallelism` subtasks, at most one for each group.
+    #[must_use]
+    pub fn new(groups: KeyGroups, parallelism: usize) -> Self {
+        let subtask_of_group = (0..groups.count())
+            .map(|group| {
+                u16::try_from(groups.subtask(KeyGroup(group), parallelism))
+                    .expect("there are at most as many subtasks as key groups")
+            })
+            .collect();
+        Self { subtask_of_group }
+    }
+}
+
+impl<T: HasKeyGroup> Routing<T> for ByGroup {
+    #[inline]
+    fn route(&mut self, record: &T) -> usize {
+        usize::from(self.subtask_of_group[usize::from(record.key_group().0)])
+    }
+}
+
+/// To each subtask in turn, record by record.
+#[derive(Debug)]
+pub struct RoundRobin {
+    next: usize,
+    routes: usize,
+}
+
+impl RoundRobin {
+    /// Takes turns over `routes` routes and begins with `first`, so that many producers of few records do not all
+    /// begin with the same consumer.
+    #[must_use]
+    pub fn new(routes: usize, first: usize) -> Self {
+        Self {
+            next: first % routes.max(1),
+            routes,
+        }
+    }
+}
+
+impl<T> Routing<T> for RoundRobin {
+    #[inline]
+    fn route(&mut self, _: &T) -> usize {
+        let route = self.next;
+        self.next += 1;
+        if self.next == self.routes {
+            self.next = 0;
+        }
+        route
+    }
+}
+
+/// To the only route: one channel (pointwise), or all of them (broadcast).
+#[derive(Debug)]
+pub struct OneRoute;
+
+impl<T> Routing<T> for OneRoute {
+    #[inline]
+    fn route(&mut self, _: &T) -> usize {
+        0
+    }
+}
