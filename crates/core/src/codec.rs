@@ -36,6 +36,31 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     options().deserialize(bytes).map_err(CodecError)
 }
 
+/// Rebuilds the value at the beginning of `bytes` and moves past it.
+///
+/// # Errors
+/// If the bytes do not begin with a value of this type.
+pub fn decode_next<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, CodecError> {
+    options()
+        .allow_trailing_bytes()
+        .deserialize_from(bytes)
+        .map_err(CodecError)
+}
+
+/// Whether all bytes have been decoded.
+///
+/// # Errors
+/// If some are left: what was written was something else.
+pub fn expect_end(bytes: &[u8]) -> Result<(), CodecError> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    Err(CodecError(Box::new(bincode::ErrorKind::Custom(format!(
+        "{} bytes are left after the last value",
+        bytes.len()
+    )))))
+}
+
 /// How many bytes [`encode`] would write, without writing them.
 ///
 /// # Errors

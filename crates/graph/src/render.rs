@@ -1,0 +1,5 @@
+//! A plan as text, as a graph for Graphviz, and as JSON.
+
+mod dot;
+mod json;
+mod text;
