@@ -321,10 +321,13 @@ impl JobGraph {
             .collect()
     }
 
+    /// The name of the first named node on the way; a stream that is discarded ends without one.
     fn nearest_named(&self, from: NodeId, step: impl Fn(NodeId) -> Option<NodeId>) -> &str {
         let mut at = from;
-        while !self.node(at).is_named() {
-            at = step(at).expect("every unnamed node lies between named ones");
+        while !self.node(at).is_named()
+            && let Some(next) = step(at)
+        {
+            at = next;
         }
         self.node(at).origin.name()
     }
@@ -380,6 +383,29 @@ impl Plan {
     #[must_use]
     pub fn exchange(&self, edge: EdgeId) -> Option<&Exchange> {
         self.exchange_of[edge.0 as usize].map(|exchange| &self.exchanges[exchange])
+    }
+
+    /// The exchanges that carry the same batches as this one, itself included: those that begin at the same output,
+    /// without a step of their own, and go to as many subtasks in the same pattern. The first one sends for all.
+    #[must_use]
+    pub fn sharing(&self, edge: EdgeId) -> Vec<EdgeId> {
+        let Some(exchange) = self.exchange(edge) else {
+            return Vec::new();
+        };
+        let (from, _) = self.graph.ends(edge);
+        let this = self.graph.edge(edge);
+        if !this.steps.is_empty() || exchange.pattern == Pattern::Hash {
+            return vec![edge];
+        }
+        let same = |other: &EdgeId| {
+            let spec = self.graph.edge(*other);
+            spec.output == this.output
+                && spec.steps.is_empty()
+                && self.exchange(*other).is_some_and(|other| {
+                    other.pattern == exchange.pattern && other.consumers == exchange.consumers
+                })
+        };
+        self.graph.outputs(from).into_iter().filter(same).collect()
     }
 
     /// The name of an edge.

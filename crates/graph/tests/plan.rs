@@ -66,7 +66,8 @@ fn stages(plan: &Plan) -> Vec<(Vec<u32>, usize)> {
 
 #[track_caller]
 fn refused(graph: JobGraph, options: PlanOptions, expected: &str) {
-    let said = graph.plan(options).unwrap_err().to_string();
+    let errors = graph.plan(options).expect_err("the graph is wrong");
+    let said = errors.to_string();
     assert!(said.contains(expected), "{said}");
     assert!(said.contains("tests/plan.rs:"), "names no line: {said}");
 }

@@ -1,0 +1,355 @@
+//! From a plan to tasks.
+//!
+//! 1. Every subtask of every stage gets a cell, so that it can be woken before its stage exists.
+//! 2. Sources divide their input, sinks look whether they can write; an error here means that nothing starts.
+//! 3. Each exchange gets its channels.
+//! 4. Each subtask is built from its sinks and exchanges back to its head.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use levada_core::{Origin, Wake};
+use levada_graph::{EdgeId, NodeId, Pattern, Plan, Stage as PlannedStage, StageId};
+use levada_network::{Budget, OutboxOptions};
+
+use crate::coordinator::Coordinator;
+use crate::environment::Environment;
+use crate::error::{Failure, guarded};
+use crate::metrics::{Registry, TaskTimes};
+use crate::scheduler::Schedule;
+use crate::stage::Stage;
+use crate::subtask::Subtask;
+use crate::task::{Report, TaskCell, TaskWaker};
+use crate::throttle::Throttle;
+use crate::wiring::{AnyGate, AnyPort, AnyPush, Built, Program, SenderParts, Shared};
+
+/// What a run depends on besides the plan.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// How long a record waits in a batch that is not full.
+    pub buffer_timeout: Duration,
+    /// Source records per second over the whole job.
+    pub throttle: Option<f64>,
+    /// The most that the emissions of one call of a closure may take while there is no room for them.
+    pub overdraft_bytes_max: u64,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            buffer_timeout: Duration::from_millis(100),
+            throttle: None,
+            overdraft_bytes_max: 64 << 20,
+        }
+    }
+}
+
+/// A job whose tasks are ready to run.
+pub struct Launched {
+    pub(crate) tasks: Vec<Arc<TaskCell>>,
+    pub(crate) coordinator: Coordinator,
+    pub(crate) registry: Arc<Registry>,
+}
+
+impl Launched {
+    /// The tasks.
+    #[must_use]
+    pub fn tasks(&self) -> &[Arc<TaskCell>] {
+        &self.tasks
+    }
+
+    /// The coordinator and what is counted, for whoever drives the tasks.
+    #[must_use]
+    pub fn into_parts(self) -> (Coordinator, Arc<Registry>) {
+        (self.coordinator, self.registry)
+    }
+}
+
+/// Builds all tasks and makes them ready. `schedule` says who polls a subtask of a stage.
+///
+/// # Errors
+/// If a source, a sink or an operator cannot be opened.
+pub fn launch(
+    program: &Program,
+    plan: Plan,
+    environment: &Environment,
+    options: &RunOptions,
+    schedule: &mut dyn FnMut(&PlannedStage, usize) -> Arc<dyn Schedule>,
+) -> Result<Launched, Failure> {
+    let plan = Arc::new(plan);
+    let mut registry = Registry::new(Arc::clone(&plan), Arc::clone(&environment.clock));
+    let now = environment.clock.now();
+    let mut tasks = Vec::new();
+    let mut times = Vec::new();
+    for stage in plan.stages() {
+        let head = &plan.graph().node(stage.head).origin;
+        for subtask in 0..stage.parallelism {
+            let task_times = TaskTimes::new(now);
+            tasks.push(TaskCell::new(
+                tasks.len(),
+                head.clone(),
+                schedule(stage, subtask),
+                Arc::clone(&task_times),
+                Arc::clone(&environment.clock),
+            ));
+            times.push(task_times);
+        }
+    }
+    registry.set_tasks(times);
+
+    let spare = plan.options().buffers.memory.saturating_sub(plan.bytes());
+    registry.set_budget(Budget::new(spare));
+    let mut wiring = Wiring {
+        program,
+        plan: &plan,
+        tasks: &tasks,
+        registry: &registry,
+        environment,
+        options,
+        throttle: options.throttle.map(|rate| Arc::new(Throttle::new(rate))),
+        budget: Arc::clone(registry.budget()),
+        run: format!("{:016x}", environment.random.next()).into(),
+        table_seed: environment.random.next(),
+        shared: HashMap::new(),
+        gates: HashMap::new(),
+        ports: HashMap::new(),
+    };
+    let stages = wiring.build()?;
+
+    let (reports, received) = bounded(tasks.len() * Report::MAX);
+    let mut commands = Vec::new();
+    let registry = Arc::new(registry);
+    for (task, Construction { stage, has_sink }) in tasks.iter().zip(stages) {
+        // A task is told to commit or abort once, and perhaps to abort after that.
+        let (sender, receiver) = bounded(2);
+        commands.push(sender);
+        task.launch(stage, has_sink, receiver, reports.clone());
+    }
+    let sources = plan
+        .graph()
+        .nodes()
+        .map(|node| Arc::clone(&program.nodes[node.0 as usize]));
+    let coordinator = Coordinator::new(tasks.clone(), commands, received, sources.collect());
+    Ok(Launched {
+        tasks,
+        coordinator,
+        registry,
+    })
+}
+
+/// A stage of one subtask, built.
+struct Construction {
+    stage: Box<dyn Stage>,
+    has_sink: bool,
+}
+
+struct Wiring<'a> {
+    program: &'a Program,
+    plan: &'a Plan,
+    tasks: &'a [Arc<TaskCell>],
+    registry: &'a Registry,
+    environment: &'a Environment,
+    options: &'a RunOptions,
+    throttle: Option<Arc<Throttle>>,
+    budget: Arc<Budget>,
+    run: Arc<str>,
+    table_seed: u64,
+    shared: HashMap<NodeId, Shared>,
+    /// By edge and consumer.
+    gates: HashMap<(EdgeId, usize), AnyGate>,
+    /// By edge and producer, in the order of the consumers.
+    ports: HashMap<(EdgeId, usize), Vec<AnyPort>>,
+}
+
+impl Wiring<'_> {
+    /// The stages in the order of the tasks.
+    fn build(&mut self) -> Result<Vec<Construction>, Failure> {
+        for node in self.plan.graph().nodes() {
+            let subtask = self.subtask(node, 0);
+            let factory = &self.program.nodes[node.0 as usize];
+            let shared = guarded(&subtask.operator, || factory.start(&subtask))?;
+            self.shared.insert(node, shared);
+        }
+        self.open_channels();
+        let mut built = Vec::new();
+        for stage in self.plan.stages() {
+            let has_sink = stage
+                .nodes
+                .iter()
+                .any(|node| self.plan.graph().node(*node).outputs.is_empty());
+            for index in 0..stage.parallelism {
+                let head = &self.plan.graph().node(stage.head).origin;
+                let stage = guarded(head, || self.build_stage(stage, index))?;
+                built.push(Construction { stage, has_sink });
+            }
+        }
+        Ok(built)
+    }
+
+    fn open_channels(&mut self) {
+        for exchange in self.plan.exchanges() {
+            let (_, to) = self.plan.graph().ends(exchange.edge);
+            let wakers: Vec<Arc<dyn Wake>> = (0..exchange.consumers)
+                .map(|consumer| self.waker(to, consumer))
+                .collect();
+            let opened = self.program.edges[&exchange.edge].open(exchange, &wakers);
+            for (consumer, gate) in opened.gates.into_iter().enumerate() {
+                self.gates.insert((exchange.edge, consumer), gate);
+            }
+            for (producer, ports) in opened.ports.into_iter().enumerate() {
+                self.ports.insert((exchange.edge, producer), ports);
+            }
+        }
+    }
+
+    fn build_stage(
+        &mut self,
+        stage: &PlannedStage,
+        index: usize,
+    ) -> Result<Box<dyn Stage>, Failure> {
+        let target = match self.build_node(stage.head, index)? {
+            Built::Head(stage) => return Ok(stage),
+            target => target,
+        };
+        let inputs = self.plan.graph().inputs(stage.head);
+        let gates = inputs
+            .iter()
+            .map(|edge| {
+                self.gates
+                    .remove(&(*edge, index))
+                    .expect("every exchange has a gate for each consumer")
+            })
+            .collect();
+        // Batches are shared on an edge that copies, or by edges that begin at the same output.
+        let clone = inputs.iter().find_map(|edge| {
+            let copies = self.program.edges[edge].clone_record();
+            copies.or_else(|| match self.plan.sharing(*edge).len() {
+                0 | 1 => None,
+                _ => self.output_of(*edge).clone_record(),
+            })
+        });
+        let subtask = self.subtask(stage.head, index);
+        Ok(self.program.edges[&inputs[0]].inbox(&subtask, gates, target, clone))
+    }
+
+    fn build_node(&mut self, node: NodeId, index: usize) -> Result<Built, Failure> {
+        let graph = self.plan.graph();
+        let mut outputs = Vec::new();
+        for output in 0..graph.node(node).outputs.len() {
+            let mut branches = Vec::new();
+            for edge in graph.outputs(node) {
+                if graph.edge(edge).output == output
+                    && let Some(branch) = self.build_branch(edge, node, index)?
+                {
+                    branches.push(branch);
+                }
+            }
+            let joint = &self.program.outputs[&(node, output)];
+            outputs.push(joint.join(&graph.node(node).origin, branches));
+        }
+        let subtask = self.subtask(node, index);
+        self.program.nodes[node.0 as usize].build(&subtask, &self.shared[&node], outputs)
+    }
+
+    /// The beginning of an edge; none if another edge sends its batches along.
+    fn build_branch(
+        &mut self,
+        edge: EdgeId,
+        from: NodeId,
+        index: usize,
+    ) -> Result<Option<AnyPush>, Failure> {
+        let graph = self.plan.graph();
+        let Some(exchange) = self.plan.exchange(edge) else {
+            let (_, to) = graph.ends(edge);
+            let target = self.build_node(to, index)?;
+            if graph.edge(edge).pattern == Pattern::Forward {
+                let Built::Push(push) = target else {
+                    unreachable!("only exchanges lend records")
+                };
+                return Ok(Some(push));
+            }
+            let subtask = self.subtask(to, index);
+            return Ok(Some(self.program.edges[&edge].chain(&subtask, target)));
+        };
+        let sharing = self.plan.sharing(edge);
+        if sharing.first() != Some(&edge) {
+            return Ok(None);
+        }
+        let bound = exchange.bound;
+        let mut routes: Vec<Vec<AnyPort>> = Vec::new();
+        let mut gauges: Vec<Vec<_>> = Vec::new();
+        for edge in &sharing {
+            let ports = self
+                .ports
+                .remove(&(*edge, index))
+                .expect("every exchange has ports for each producer");
+            for (i, port) in ports.into_iter().enumerate() {
+                let route = match exchange.pattern {
+                    Pattern::Broadcast | Pattern::Pointwise => 0,
+                    _ => i,
+                };
+                if routes.len() <= route {
+                    routes.push(Vec::new());
+                    gauges.push(Vec::new());
+                }
+                routes[route].push(port);
+                gauges[route].push(self.registry.channel(*edge, index, i));
+            }
+        }
+        let parts = SenderParts {
+            exchange,
+            routes,
+            gauges: gauges.into_iter().flatten().collect(),
+            edges: sharing
+                .iter()
+                .map(|edge| self.registry.edge(*edge))
+                .collect(),
+            options: OutboxOptions {
+                batch_bytes: bound.batch_bytes,
+                batch_records_max: bound.batch_records_max,
+                queue_max: bound.queue_max,
+                spare_max: bound.spare_max,
+                buffer_timeout: self.options.buffer_timeout,
+            },
+        };
+        let subtask = self.subtask(from, index);
+        Ok(Some(self.program.edges[&edge].sender(&subtask, parts)))
+    }
+
+    fn output_of(&self, edge: EdgeId) -> &Arc<dyn crate::wiring::OutputFactory> {
+        let (from, _) = self.plan.graph().ends(edge);
+        &self.program.outputs[&(from, self.plan.graph().edge(edge).output)]
+    }
+
+    fn waker(&self, node: NodeId, index: usize) -> Arc<dyn Wake> {
+        let stage = self.plan.node(node).stage;
+        let first = first_task(self.plan, stage);
+        Arc::new(TaskWaker(Arc::clone(&self.tasks[first + index])))
+    }
+
+    fn subtask(&self, node: NodeId, index: usize) -> Subtask {
+        let operator: Origin = self.plan.graph().node(node).origin.clone();
+        Subtask {
+            operator,
+            index,
+            parallelism: self.plan.node(node).parallelism,
+            key_groups: self.plan.options().key_groups,
+            environment: self.environment.clone(),
+            counters: self.registry.operator(node, index),
+            waker: self.waker(node, index),
+            table_seed: self.table_seed,
+            run: Arc::clone(&self.run),
+            budget: Arc::clone(&self.budget),
+            overdraft_bytes_max: self.options.overdraft_bytes_max,
+            throttle: self.throttle.clone(),
+        }
+    }
+}
+
+/// The number of a stage's first task.
+pub(crate) fn first_task(plan: &Plan, stage: StageId) -> usize {
+    let before = plan.stages().iter().take(stage.0 as usize);
+    before.map(|stage| stage.parallelism).sum()
+}

@@ -1,0 +1,49 @@
+//! Levada's tasks, the threads that run them, and the traits that sources, sinks and operators implement.
+//!
+//! ```text
+//!  Program (graph + factories) ──plan──▶ Plan ──launch──▶ tasks ──┬─ Pool: worker threads, whole tasks are stolen
+//!                                                                 ├─ OwnThread: a task that may block
+//!                                                                 └─ the simulator
+//! ```
+//!
+//! A task is a state machine that is polled: it never blocks a worker thread, stops when there is no room for what it
+//! emits or when its time is over, and is woken when that changes. What it polls is a [`Stage`](stage::Stage): a chain of
+//! operators between two exchanges. This crate knows no operator with state; those are in `levada-operators`.
+
+mod coordinator;
+pub mod embedded;
+mod environment;
+mod error;
+mod event;
+mod launch;
+pub mod metrics;
+mod push;
+pub mod scheduler;
+mod sink;
+mod source;
+pub mod stage;
+mod step;
+mod subtask;
+mod task;
+mod thread;
+mod throttle;
+mod turn;
+pub mod wiring;
+
+pub use coordinator::Coordinator;
+pub use environment::Environment;
+pub use error::{Blame, Error, Failure};
+pub use event::Event;
+pub use launch::{Launched, RunOptions, launch};
+pub use levada_core::{BoxError, Room};
+pub use levada_network::{Entry, Unread};
+pub use levada_state::StateError;
+pub use push::{Downstream, Ending, Push, Read, Signal, Visitor};
+pub use sink::{Drain, Sink, SinkContext, Writer};
+pub use source::{Intake, Reader, ReaderContext, Source, SourceContext, Status};
+pub use stage::{KeyedRecord, Overdraft};
+pub use step::{Identity, Step};
+pub use subtask::Subtask;
+pub use task::TaskCell;
+pub use throttle::Throttle;
+pub use turn::{Limits, Turn};

@@ -1,0 +1,76 @@
+//! What is counted while a job runs.
+//!
+//! A task's time is divided into five kinds that sum to the wall clock by construction: it is in exactly one at any
+//! moment, and the clock is read when it goes from one to the next, never per record. Counters have one writer each, so
+//! counting a record is an ordinary addition.
+
+mod report;
+mod task;
+
+use std::sync::Arc;
+
+use hdrhistogram::Histogram;
+use levada_core::sync::Mutex;
+use levada_core::sync::atomic::{AtomicU64, Ordering};
+
+pub use report::{
+    ChannelMetrics, EdgeMetrics, JobMetrics, LatencyMetrics, OperatorMetrics, OverdraftMetrics,
+    Registry, TaskMetrics,
+};
+pub use task::{Activity, Times};
+pub(crate) use task::{Clocked, TaskTimes};
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Counts `n`. To be called by one thread at a time.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        // Not `fetch_add`: a locked addition per record would cost more than most operators.
+        self.0
+            .store(self.0.load(Ordering::Relaxed) + n, Ordering::Relaxed);
+    }
+
+    /// What has been counted.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What one operator counts in one subtask.
+#[derive(Debug)]
+pub struct OperatorCounters {
+    /// Records taken.
+    pub records_in: Counter,
+    /// Records given on.
+    pub records_out: Counter,
+    /// Nanoseconds from a record's source to here; filled by sinks.
+    latency: Mutex<Histogram<u64>>,
+}
+
+impl OperatorCounters {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            records_in: Counter::default(),
+            records_out: Counter::default(),
+            latency: Mutex::new(latency_histogram()),
+        })
+    }
+
+    /// Counts the latency of `records` records. Called per batch: it takes a lock.
+    pub fn record_latency(&self, nanos: u64, records: u64) {
+        // Saturating: a latency beyond an hour counts as one hour.
+        self.latency
+            .lock()
+            .saturating_record_n(nanos.max(1), records);
+    }
+}
+
+/// One microsecond to one hour, with two significant digits: some 20 KiB once used.
+fn latency_histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1_000, 3_600_000_000_000, 2)
+        .expect("the bounds are a microsecond and an hour")
+}

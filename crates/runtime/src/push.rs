@@ -1,0 +1,172 @@
+//! How records move inside a task: pushed, with an answer about room, and resumable wherever there was none.
+//!
+//! A stage is a chain of these. The rules of the chain:
+//!
+//! 1. [`Room::Full`] means that the record was taken and nothing may follow. The caller stops and passes it on.
+//! 2. Before anything follows, [`Downstream::resume`] is called until it says [`Room::Free`]. It finishes the innermost
+//!    unfinished emission first, so that order is kept. Calling it when nothing is unfinished is allowed and cheap.
+//! 3. A signal is sent only when there is room. Whoever has something to emit because of it does so before passing it
+//!    on, and may suspend in between.
+
+use levada_core::{Origin, Room, Timestamp};
+use levada_network::Unread;
+use levada_state::{KeyedState, StateError};
+
+use crate::error::Failure;
+use crate::turn::Turn;
+
+/// What goes through a chain besides records.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Signal {
+    /// No record with this timestamp or an earlier one follows.
+    Watermark(Timestamp),
+    /// Nothing follows: the input is complete.
+    End,
+}
+
+/// How a chain is closed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ending {
+    /// The whole job has come to its end: sinks commit what they prepared.
+    Commit,
+    /// The job was cancelled or has failed: sinks give up what they have not committed.
+    Abort,
+}
+
+/// What every element of a chain can do, whatever its records.
+pub trait Downstream: Send {
+    /// Goes on with what had no room.
+    fn resume(&mut self, turn: &mut Turn) -> Room;
+
+    /// Passes a signal, after whatever must be emitted before it.
+    fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room;
+
+    /// Looks after buffers at the end of a poll.
+    fn tend(&mut self, turn: &mut Turn);
+
+    /// Shows all state to the visitor, which writes or reads it.
+    ///
+    /// # Errors
+    /// What the visitor says.
+    fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError>;
+
+    /// Ends the chain's life: called once, after the last signal, a cancel or a failure.
+    ///
+    /// # Errors
+    /// If an operator's `close` or a sink's commit fails; the rest of the chain is closed all the same.
+    fn close(&mut self, ending: Ending) -> Result<(), Failure>;
+}
+
+/// Takes records of type `A` by value.
+pub trait Push<A>: Downstream {
+    /// Takes one record.
+    fn push(&mut self, record: A, turn: &mut Turn) -> Room;
+
+    /// Takes records until there is no room, the turn is over, or nothing is left. One virtual call brings a whole run of
+    /// records into a chain; inside of it every call is static.
+    fn push_all(
+        &mut self,
+        unread: &mut Unread<A>,
+        clone: Option<fn(&A) -> A>,
+        turn: &mut Turn,
+    ) -> Room {
+        unread.take(clone, |entry| {
+            turn.timestamp = entry.timestamp;
+            let room = self.push(entry.record, turn);
+            room.and(turn.spend())
+        })
+    }
+}
+
+/// Takes records of type `A` by reference: they stay in their batch, and their maker drops them.
+pub trait Read<A>: Downstream {
+    /// Reads one record.
+    fn read(&mut self, record: &A, turn: &mut Turn) -> Room;
+
+    /// Reads records until there is no room, the turn is over, or nothing is left.
+    fn read_all(&mut self, unread: &mut Unread<A>, turn: &mut Turn) -> Room {
+        unread.lend(|entry| {
+            turn.timestamp = entry.timestamp;
+            let room = self.read(&entry.record, turn);
+            room.and(turn.spend())
+        })
+    }
+}
+
+/// Is shown the state of a chain, operator by operator.
+pub trait Visitor {
+    /// Keyed state of an operator.
+    ///
+    /// # Errors
+    /// If the state cannot be written or read.
+    fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError>;
+}
+
+impl<P: Downstream + ?Sized> Downstream for Box<P> {
+    fn resume(&mut self, turn: &mut Turn) -> Room {
+        (**self).resume(turn)
+    }
+
+    fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
+        (**self).signal(signal, turn)
+    }
+
+    fn tend(&mut self, turn: &mut Turn) {
+        (**self).tend(turn);
+    }
+
+    fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
+        (**self).visit(visitor)
+    }
+
+    fn close(&mut self, ending: Ending) -> Result<(), Failure> {
+        (**self).close(ending)
+    }
+}
+
+impl<A, P: Push<A> + ?Sized> Push<A> for Box<P> {
+    fn push(&mut self, record: A, turn: &mut Turn) -> Room {
+        (**self).push(record, turn)
+    }
+
+    fn push_all(
+        &mut self,
+        unread: &mut Unread<A>,
+        clone: Option<fn(&A) -> A>,
+        turn: &mut Turn,
+    ) -> Room {
+        (**self).push_all(unread, clone, turn)
+    }
+}
+
+/// Implements [`Downstream`] for an element that only passes on what is not a record: `forward_downstream!(self.next)`.
+#[macro_export]
+macro_rules! forward_downstream {
+    ($next:ident) => {
+        fn resume(&mut self, turn: &mut $crate::Turn) -> $crate::Room {
+            self.$next.resume(turn)
+        }
+
+        fn signal(&mut self, signal: $crate::Signal, turn: &mut $crate::Turn) -> $crate::Room {
+            self.$next.signal(signal, turn)
+        }
+
+        $crate::forward_downstream!(@rest $next);
+    };
+    (@rest $next:ident) => {
+        fn tend(&mut self, turn: &mut $crate::Turn) {
+            self.$next.tend(turn);
+        }
+
+        fn visit(
+            &mut self,
+            visitor: &mut dyn $crate::Visitor,
+        ) -> ::std::result::Result<(), $crate::StateError> {
+            self.$next.visit(visitor)
+        }
+
+        fn close(&mut self, ending: $crate::Ending) -> ::std::result::Result<(), $crate::Failure> {
+            self.$next.close(ending)
+        }
+    };
+}

@@ -1,0 +1,183 @@
+//! What a sink implements.
+//!
+//! A sink opens a *writer* in each subtask. What a writer has taken becomes visible in two phases: it *prepares* (all
+//! records are safe, none needs to be visible), and *commits* once every writer of the job has prepared. So either all
+//! output of an epoch becomes visible or none of it. Without checkpoints the whole bounded job is one epoch.
+
+use std::sync::Arc;
+
+use levada_core::{BoxError, Origin, Timestamp, Wake};
+use levada_network::Entry;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::environment::Environment;
+use crate::turn::Turn;
+
+/// Takes records out of a job.
+///
+/// ```
+/// use levada_runtime::{BoxError, Drain, Sink, SinkContext, Writer};
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// /// Adds numbers up.
+/// struct Sum(Arc<AtomicU64>);
+///
+/// impl Sink<u64> for Sum {
+///     type Writer = Adding;
+///
+///     fn open(&self, _: &SinkContext) -> Result<Adding, BoxError> {
+///         Ok(Adding { sum: 0, total: Arc::clone(&self.0) })
+///     }
+/// }
+///
+/// struct Adding { sum: u64, total: Arc<AtomicU64> }
+///
+/// impl Writer<u64> for Adding {
+///     type Pending = u64;
+///
+///     fn write(&mut self, records: &mut Drain<'_, u64>) -> Result<(), BoxError> {
+///         for number in records {
+///             self.sum += number;
+///         }
+///         Ok(())
+///     }
+///
+///     fn prepare(&mut self) -> Result<u64, BoxError> {
+///         Ok(self.sum)
+///     }
+///
+///     fn commit(&mut self, sum: u64) -> Result<(), BoxError> {
+///         self.total.fetch_add(sum, Ordering::Relaxed);
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Sink<T>: Send + Sync + 'static {
+    /// Writes in one subtask.
+    type Writer: Writer<T>;
+
+    /// Looks whether the sink can work at all. Called once, before anything runs; an error here means that the job does
+    /// not start.
+    ///
+    /// # Errors
+    /// If the output cannot go where it shall.
+    fn start(&self, context: &SinkContext) -> Result<(), BoxError> {
+        let _ = context;
+        Ok(())
+    }
+
+    /// Opens the writer of a subtask.
+    ///
+    /// # Errors
+    /// If the output cannot be opened.
+    fn open(&self, context: &SinkContext) -> Result<Self::Writer, BoxError>;
+
+    /// Whether writers may block their thread (files, sockets): they then run on threads of their own.
+    fn is_blocking(&self) -> bool {
+        false
+    }
+}
+
+/// Writes records in one subtask.
+pub trait Writer<T>: Send {
+    /// What a prepared epoch needs to be committed, perhaps by another process after a crash.
+    type Pending: Serialize + DeserializeOwned + Send + 'static;
+
+    /// Takes records until the drain ends. A writer that cannot take more now leaves the others in the drain, and wakes
+    /// its task through [`SinkContext::waker`] when it can.
+    ///
+    /// # Errors
+    /// If a record cannot be written: the job fails.
+    fn write(&mut self, records: &mut Drain<'_, T>) -> Result<(), BoxError>;
+
+    /// Hands on what has been gathered, where a reader would otherwise wait for it. Called after each poll that wrote.
+    ///
+    /// # Errors
+    /// If it cannot be handed on: the job fails.
+    fn flush(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    /// Makes everything written so far safe, without making it visible.
+    ///
+    /// # Errors
+    /// If it cannot be made safe: the job fails, and nothing of this epoch becomes visible.
+    fn prepare(&mut self) -> Result<Self::Pending, BoxError>;
+
+    /// Makes a prepared epoch visible. Called again after a crash with the same value, so it must be idempotent.
+    ///
+    /// # Errors
+    /// If it cannot be made visible.
+    fn commit(&mut self, pending: Self::Pending) -> Result<(), BoxError>;
+
+    /// Gives up everything that is not committed.
+    ///
+    /// # Errors
+    /// If something is left behind.
+    fn abort(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+}
+
+/// Records for a writer to take, until the time of the poll is over.
+pub struct Drain<'a, T> {
+    records: &'a mut dyn Iterator<Item = Entry<T>>,
+    turn: &'a mut Turn,
+    taken: u64,
+}
+
+impl<'a, T> Drain<'a, T> {
+    pub(crate) fn new(records: &'a mut dyn Iterator<Item = Entry<T>>, turn: &'a mut Turn) -> Self {
+        Self {
+            records,
+            turn,
+            taken: 0,
+        }
+    }
+
+    /// The event time of the record that was taken last.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        self.turn.timestamp
+    }
+
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+}
+
+impl<T> Iterator for Drain<'_, T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        if self.turn.is_exhausted() {
+            return None;
+        }
+        let entry = self.records.next()?;
+        self.turn.timestamp = entry.timestamp;
+        self.taken += 1;
+        // The record is taken in any case; the next one is not if the turn is over.
+        let _ = self.turn.spend();
+        Some(entry.record)
+    }
+}
+
+/// What a sink or writer knows.
+#[derive(Clone)]
+pub struct SinkContext {
+    /// The sink's name and place.
+    pub operator: Origin,
+    /// The number of the subtask that writes.
+    pub subtask: usize,
+    /// How many subtasks write.
+    pub parallelism: usize,
+    /// Names this run of the job: different for every start, the same for all subtasks.
+    pub run: Arc<str>,
+    /// The world outside.
+    pub environment: Environment,
+    /// Wakes the task that writes.
+    pub waker: Arc<dyn Wake>,
+}

@@ -1,0 +1,210 @@
+//! What a source implements.
+//!
+//! A source divides its input into *splits* (a file, a range of a file, a partition of a log). The engine gives splits to
+//! subtasks, and each opens a *reader* for one split at a time. A reader says at any time at which *position* it is: a
+//! snapshot keeps the position, and a reader opened there goes on as if nothing had happened.
+
+use std::sync::Arc;
+
+use levada_core::{BoxError, Moment, Origin, Timestamp, Wake};
+use levada_network::Entry;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::environment::Environment;
+
+/// Brings records into a job.
+///
+/// ```
+/// use levada_runtime::{BoxError, Intake, Reader, ReaderContext, Source, SourceContext, Status};
+///
+/// /// Counts to a number.
+/// struct CountTo(u64);
+///
+/// impl Source for CountTo {
+///     type Out = u64;
+///     type Split = ();
+///     type Reader = Counting;
+///
+///     fn splits(&self, _: &SourceContext) -> Result<Vec<()>, BoxError> {
+///         Ok(vec![()])
+///     }
+///
+///     fn open(&self, _: (), position: Option<u64>, _: &ReaderContext) -> Result<Counting, BoxError> {
+///         Ok(Counting { next: position.unwrap_or(0), end: self.0 })
+///     }
+/// }
+///
+/// struct Counting { next: u64, end: u64 }
+///
+/// impl Reader for Counting {
+///     type Out = u64;
+///     type Position = u64;
+///
+///     fn read(&mut self, intake: &mut Intake<u64>) -> Result<Status, BoxError> {
+///         while self.next < self.end {
+///             if intake.is_full() {
+///                 return Ok(Status::More);
+///             }
+///             intake.push(self.next);
+///             self.next += 1;
+///         }
+///         Ok(Status::Done)
+///     }
+///
+///     fn position(&self) -> u64 {
+///         self.next
+///     }
+/// }
+/// ```
+pub trait Source: Send + Sync + 'static {
+    /// The records.
+    type Out: Send + 'static;
+    /// A part of the input that one reader reads.
+    type Split: Clone + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// Reads a split.
+    type Reader: Reader<Out = Self::Out>;
+
+    /// Divides the input. Called once, before anything runs; an error here means that the job does not start.
+    ///
+    /// # Errors
+    /// If the input is not there or cannot be divided.
+    fn splits(&self, context: &SourceContext) -> Result<Vec<Self::Split>, BoxError>;
+
+    /// Opens a split, at its beginning or at a position that an earlier reader of it was at.
+    ///
+    /// # Errors
+    /// If the split cannot be read.
+    fn open(
+        &self,
+        split: Self::Split,
+        position: Option<<Self::Reader as Reader>::Position>,
+        context: &ReaderContext,
+    ) -> Result<Self::Reader, BoxError>;
+
+    /// The most subtasks the source can use, with the reason; none if there is no limit.
+    fn parallelism_max(&self) -> Option<(usize, &'static str)> {
+        None
+    }
+
+    /// Whether readers may block their thread (files, sockets): they then run on threads of their own.
+    fn is_blocking(&self) -> bool {
+        false
+    }
+
+    /// Makes blocked readers come back soon. Called from another thread when the job is cancelled; a reader that may
+    /// block for long must heed it.
+    fn cancel(&self) {}
+}
+
+/// Reads a split.
+pub trait Reader: Send {
+    /// The records.
+    type Out;
+    /// Where a reader is in its split. It is asked for often, so it should be small.
+    type Position: Clone + Serialize + DeserializeOwned + Send + 'static;
+
+    /// Brings in records until the intake is full or there is nothing for now.
+    ///
+    /// # Errors
+    /// If the input cannot be read or understood: the job fails.
+    fn read(&mut self, intake: &mut Intake<Self::Out>) -> Result<Status, BoxError>;
+
+    /// The position after the last record that was brought in. A reader opened there must bring in the same records that
+    /// this one would.
+    fn position(&self) -> Self::Position;
+}
+
+/// What a reader says after it has read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Status {
+    /// There is more at once.
+    More,
+    /// There is nothing for now. The reader wakes the task through [`ReaderContext::waker`], or asks to be read again
+    /// at a time.
+    Idle(Option<Moment>),
+    /// The split has been read to its end.
+    Done,
+}
+
+/// Takes in records from a reader; bounded.
+#[derive(Debug)]
+pub struct Intake<T> {
+    pub(crate) entries: Vec<Entry<T>>,
+    pub(crate) capacity: usize,
+}
+
+impl<T> Intake<T> {
+    /// The most records that an intake takes: enough to make the call per intake cheap, few enough to stay in the first
+    /// cache and to leave no memory worth mentioning outside of the buffers.
+    pub const RECORDS_MAX: usize = if std::mem::needs_drop::<T>() { 32 } else { 256 };
+
+    /// An intake for `capacity` records.
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            entries: Vec::new(),
+            capacity,
+        }
+    }
+
+    /// Takes a record without event time.
+    #[inline]
+    pub fn push(&mut self, record: T) {
+        self.push_at(record, Timestamp::MIN);
+    }
+
+    /// Takes a record with its event time.
+    #[inline]
+    pub fn push_at(&mut self, record: T, timestamp: Timestamp) {
+        debug_assert!(!self.is_full(), "a reader looks whether the intake is full");
+        self.entries.push(Entry { record, timestamp });
+    }
+
+    /// Whether the reader must come back with [`Status::More`].
+    #[inline]
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.entries.len() >= self.capacity
+    }
+
+    /// How many records may still be taken in.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.capacity - self.entries.len()
+    }
+
+    /// The records taken in so far, with their timestamps: for tests of a reader.
+    pub fn take(&mut self) -> Vec<(T, Timestamp)> {
+        self.entries
+            .drain(..)
+            .map(|entry| (entry.record, entry.timestamp))
+            .collect()
+    }
+}
+
+/// What a source knows when it divides its input.
+#[derive(Clone)]
+pub struct SourceContext {
+    /// The source's name and place.
+    pub operator: Origin,
+    /// How many subtasks will read.
+    pub parallelism: usize,
+    /// The world outside.
+    pub environment: Environment,
+}
+
+/// What a reader knows.
+#[derive(Clone)]
+pub struct ReaderContext {
+    /// The source's name and place.
+    pub operator: Origin,
+    /// The number of the subtask that reads.
+    pub subtask: usize,
+    /// How many subtasks read.
+    pub parallelism: usize,
+    /// The world outside.
+    pub environment: Environment,
+    /// Wakes the task that reads.
+    pub waker: Arc<dyn Wake>,
+}

@@ -1,0 +1,129 @@
+//! A stage as its task sees it: something to poll, with records in it.
+
+mod inbox;
+mod overdraft;
+mod sender;
+mod sink;
+mod source;
+mod tee;
+
+use levada_core::{Key, KeyGroup, Room};
+use levada_network::HasKeyGroup;
+use levada_state::StateError;
+use serde::{Deserialize, Serialize};
+
+use crate::error::Failure;
+use crate::push::{Downstream, Ending, Push, Read, Visitor};
+use crate::turn::Turn;
+
+pub(crate) use inbox::{InboxStage, Input};
+pub use overdraft::Overdraft;
+pub(crate) use sender::Sender;
+pub(crate) use sink::SinkEnd;
+pub(crate) use source::{SourceStage, Splits};
+pub(crate) use tee::Tee;
+
+/// The operators of a task, headed by what brings records in.
+///
+/// A stage knows batches, signals and state. It knows no threads, channels to other processes, or coordinators, so the
+/// same stage runs under worker threads and under the simulator.
+pub trait Stage: Send {
+    /// Goes on for a turn.
+    fn poll(&mut self, turn: &mut Turn) -> Progress;
+
+    /// Shows all state to the visitor.
+    ///
+    /// # Errors
+    /// What the visitor says.
+    fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError>;
+
+    /// Ends the stage's life.
+    ///
+    /// # Errors
+    /// If an operator's `close` or a sink's commit fails.
+    fn close(&mut self, ending: Ending) -> Result<(), Failure>;
+}
+
+/// What a stage says after a poll.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Progress {
+    /// There is more to do at once.
+    More,
+    /// There is nothing to read.
+    Idle,
+    /// There is no room for what it would emit.
+    Blocked,
+    /// Its input is complete, and everything has been emitted.
+    Ended,
+}
+
+impl Progress {
+    /// Why a chain without room stopped.
+    pub(crate) fn of_full(turn: &Turn) -> Self {
+        if turn.is_exhausted() {
+            Self::More
+        } else {
+            Self::Blocked
+        }
+    }
+}
+
+/// A record with its key and the group of the key, computed once where it was keyed.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct KeyedRecord<K, T> {
+    /// The key.
+    pub key: K,
+    /// The record.
+    pub record: T,
+    /// The group of the key.
+    pub group: KeyGroup,
+}
+
+impl<K: Key, T> HasKeyGroup for KeyedRecord<K, T> {
+    #[inline]
+    fn key_group(&self) -> KeyGroup {
+        self.group
+    }
+}
+
+/// Lends each record to a reader and then drops it: an operator that reads, without an exchange before it.
+pub(crate) struct Lend<R>(pub(crate) R);
+
+impl<R: Downstream> Downstream for Lend<R> {
+    fn resume(&mut self, turn: &mut Turn) -> Room {
+        self.0.resume(turn)
+    }
+
+    fn signal(&mut self, signal: crate::Signal, turn: &mut Turn) -> Room {
+        self.0.signal(signal, turn)
+    }
+
+    fn tend(&mut self, turn: &mut Turn) {
+        self.0.tend(turn);
+    }
+
+    fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
+        self.0.visit(visitor)
+    }
+
+    fn close(&mut self, ending: Ending) -> Result<(), Failure> {
+        self.0.close(ending)
+    }
+}
+
+impl<A, R: Read<A>> Push<A> for Lend<R> {
+    #[inline]
+    fn push(&mut self, record: A, turn: &mut Turn) -> Room {
+        self.0.read(&record, turn)
+    }
+}
+
+impl<A, R: Read<A> + ?Sized> Read<A> for Box<R> {
+    fn read(&mut self, record: &A, turn: &mut Turn) -> Room {
+        (**self).read(record, turn)
+    }
+
+    fn read_all(&mut self, unread: &mut levada_network::Unread<A>, turn: &mut Turn) -> Room {
+        (**self).read_all(unread, turn)
+    }
+}

@@ -1,0 +1,292 @@
+//! A task: one parallel instance of a stage, polled until it ends.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, Sender, TrySendError};
+use levada_core::sync::Mutex;
+use levada_core::sync::atomic::{AtomicU64, Ordering};
+use levada_core::{Clock, Moment, Origin, Wake};
+
+use crate::error::Failure;
+use crate::metrics::{Activity, Clocked, TaskTimes};
+use crate::push::Ending;
+use crate::scheduler::{Schedule, TaskState};
+use crate::stage::{Progress, Stage};
+use crate::turn::{Limits, Turn};
+
+/// What the coordinator tells a task.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Command {
+    /// The whole job has come to its end.
+    Commit,
+    /// Give up.
+    Abort,
+}
+
+/// What a task tells the coordinator: at most [`Report::MAX`] times in its life.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// Its input is complete and its sinks have prepared; it waits for [`Command::Commit`].
+    Prepared(usize),
+    /// It is done, and has closed what it had.
+    Finished(usize),
+    /// It has failed, and has closed what it had.
+    Failed(usize, Failure),
+}
+
+impl Report {
+    /// A task is prepared once, and ends once.
+    pub(crate) const MAX: usize = 2;
+}
+
+/// A task with everything that is needed to wake and to run it.
+pub struct TaskCell {
+    id: usize,
+    head: Origin,
+    state: TaskState,
+    body: Mutex<Option<Body>>,
+    schedule: Arc<dyn Schedule>,
+    clocked: Clocked,
+    /// The deadline that is set with the scheduler, in nanoseconds.
+    timer: AtomicU64,
+}
+
+struct Body {
+    id: usize,
+    stage: Box<dyn Stage>,
+    has_sink: bool,
+    turn: Turn,
+    commands: Receiver<Command>,
+    reports: Sender<Report>,
+    /// Waiting for the end of the whole job.
+    prepared: bool,
+    closed: bool,
+}
+
+/// How a poll ended.
+enum Polled {
+    /// There is more to do.
+    Yield,
+    /// There is nothing to do until a wake-up, for this reason.
+    Sleep(Activity),
+    Done,
+}
+
+impl TaskCell {
+    /// A task without a stage yet: its wakers are needed to build the stage.
+    pub(crate) fn new(
+        id: usize,
+        head: Origin,
+        schedule: Arc<dyn Schedule>,
+        times: Arc<TaskTimes>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            head,
+            state: TaskState::ready(),
+            body: Mutex::new(None),
+            schedule,
+            clocked: Clocked { times, clock },
+            timer: AtomicU64::new(u64::MAX),
+        })
+    }
+
+    /// Gives the task its stage and makes it ready.
+    pub(crate) fn launch(
+        self: &Arc<Self>,
+        stage: Box<dyn Stage>,
+        has_sink: bool,
+        commands: Receiver<Command>,
+        reports: Sender<Report>,
+    ) {
+        *self.body.lock() = Some(Body {
+            id: self.id,
+            stage,
+            has_sink,
+            turn: Turn::new(Arc::clone(&self.clocked.clock)),
+            commands,
+            reports,
+            prepared: false,
+            closed: false,
+        });
+        self.schedule.ready(Arc::clone(self));
+    }
+
+    /// Its number, from 0 in the order of the stages.
+    #[must_use]
+    pub fn id(&self) -> usize {
+        self.id
+    }
+
+    /// The operator at its head.
+    #[must_use]
+    pub fn head(&self) -> &Origin {
+        &self.head
+    }
+
+    /// Whether it is never polled again.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.state.is_done()
+    }
+
+    /// What it is doing, for a message about a job that does not move.
+    #[must_use]
+    pub fn activity(&self) -> Activity {
+        self.clocked.times.read(self.clocked.clock.now()).0
+    }
+
+    /// Polls the task once. Only for its scheduler, after the task was ready. Returns the time at which the poll ended.
+    pub fn run(self: &Arc<Self>) -> Moment {
+        self.state.start();
+        let begin = self.clocked.enter(Activity::Busy);
+        let mut slot = self.body.lock();
+        let body = slot.as_mut().expect("a task runs after it was launched");
+        let polled = body.poll(&self.head, self.schedule.limits(), begin);
+        let wake_at = body.turn.waking();
+        match polled {
+            Polled::Done => {
+                let body = slot.take();
+                drop(slot);
+                drop(body);
+                let now = self.clocked.enter(Activity::Idle);
+                self.state.finish();
+                now
+            }
+            Polled::Yield => {
+                drop(slot);
+                let now = self.clocked.enter(Activity::Waiting);
+                self.state.go_on();
+                self.schedule.yielded(Arc::clone(self));
+                now
+            }
+            Polled::Sleep(reason) => {
+                drop(slot);
+                let now = self.clocked.enter(reason);
+                if let Some(at) = wake_at {
+                    self.set_timer(at);
+                }
+                if !self.state.sleep() {
+                    self.clocked.times.enter(Activity::Waiting, now);
+                    self.schedule.ready(Arc::clone(self));
+                }
+                now
+            }
+        }
+    }
+
+    /// Makes sure that the task is polled after this call.
+    pub fn wake(self: &Arc<Self>) {
+        if self.state.wake() {
+            self.clocked.enter(Activity::Waiting);
+            self.schedule.ready(Arc::clone(self));
+        }
+    }
+
+    /// Ends a task that cannot run: closes what it has, here.
+    pub(crate) fn abandon(&self) {
+        if let Some(mut body) = self.body.lock().take()
+            && let Err(failure) = body.stage.close(Ending::Abort)
+        {
+            tracing::warn!("{failure}, in a task that never ran");
+        }
+        self.state.finish();
+    }
+
+    /// Wakes the task because its time has come.
+    pub fn wake_by_timer(self: &Arc<Self>) {
+        self.timer.store(u64::MAX, Ordering::Release);
+        self.wake();
+    }
+
+    /// Sets a timer unless an earlier one is set: so there is about one per task, however often it sleeps.
+    fn set_timer(self: &Arc<Self>, at: Moment) {
+        if at.as_nanos() < self.timer.load(Ordering::Acquire) {
+            self.timer.store(at.as_nanos(), Ordering::Release);
+            self.schedule.wake_at(self, at);
+        }
+    }
+}
+
+/// A task as the thing to be woken.
+pub(crate) struct TaskWaker(pub(crate) Arc<TaskCell>);
+
+impl Wake for TaskWaker {
+    fn wake(&self) {
+        self.0.wake();
+    }
+}
+
+impl Body {
+    fn poll(&mut self, head: &Origin, limits: Limits, now: Moment) -> Polled {
+        let caught = panic::catch_unwind(AssertUnwindSafe(|| self.advance(limits, now)));
+        let result = caught.unwrap_or_else(|payload| Err(Failure::panic(&*payload, head)));
+        match result {
+            Ok(polled) => polled,
+            Err(failure) => self.fail(failure, head),
+        }
+    }
+
+    fn advance(&mut self, limits: Limits, now: Moment) -> Result<Polled, Failure> {
+        match self.commands.try_recv() {
+            Ok(Command::Abort) => return self.close(Ending::Abort),
+            Ok(Command::Commit) => return self.close(Ending::Commit),
+            Err(_) => {}
+        }
+        if self.prepared {
+            return Ok(Polled::Sleep(Activity::Idle));
+        }
+        self.turn.begin(limits, now);
+        let progress = self.stage.poll(&mut self.turn);
+        if let Some(failure) = self.turn.take_failure() {
+            return Err(failure);
+        }
+        match progress {
+            Progress::More => Ok(Polled::Yield),
+            Progress::Idle => Ok(Polled::Sleep(Activity::Idle)),
+            Progress::Blocked => Ok(Polled::Sleep(Activity::Backpressured)),
+            Progress::Ended if self.has_sink => {
+                self.prepared = true;
+                self.report(Report::Prepared(self.id));
+                Ok(Polled::Sleep(Activity::Idle))
+            }
+            Progress::Ended => self.close(Ending::Commit),
+        }
+    }
+
+    fn close(&mut self, ending: Ending) -> Result<Polled, Failure> {
+        self.closed = true;
+        self.stage.close(ending)?;
+        self.report(Report::Finished(self.id));
+        Ok(Polled::Done)
+    }
+
+    /// Closes what can be closed, and tells the coordinator the first thing that went wrong.
+    fn fail(&mut self, failure: Failure, head: &Origin) -> Polled {
+        if !self.closed {
+            self.closed = true;
+            let closed = panic::catch_unwind(AssertUnwindSafe(|| self.stage.close(Ending::Abort)));
+            let second = match closed {
+                Ok(closed) => closed.err(),
+                Err(payload) => Some(Failure::panic(&*payload, head)),
+            };
+            if let Some(second) = second {
+                tracing::warn!("{second}, while closing because {failure}");
+            }
+        }
+        self.report(Report::Failed(self.id, failure));
+        Polled::Done
+    }
+
+    fn report(&self, report: Report) {
+        // The channel has room for all reports of all tasks. Without a coordinator nobody is left to tell.
+        let sent = self.reports.try_send(report);
+        debug_assert!(
+            !matches!(sent, Err(TrySendError::Full(_))),
+            "a task reports at most {} times",
+            Report::MAX
+        );
+    }
+}

@@ -1,0 +1,291 @@
+//! One poll of a task: how long it may go on, and what the record in hand carries besides itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use levada_core::{BoxError, Clock, Moment, Origin, Room, Timestamp};
+use levada_network::Stamp;
+
+use crate::error::Failure;
+
+/// How much a task may do in one poll.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// How long the poll lasts, to the nearest record.
+    pub slice: Duration,
+    /// Batches after which the task lets others run, so that few records are alive between source and sink.
+    pub batches: u32,
+    /// Records and outputs after which the poll ends, whatever the time. The simulator draws it; in production it is
+    /// out of reach.
+    pub records: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            slice: Duration::from_micros(500),
+            batches: 4,
+            records: u32::MAX,
+        }
+    }
+}
+
+/// The state of one poll, passed along with every record.
+///
+/// Time is not read per record: a turn measures how many records take about an eighth of the slice and looks at the clock
+/// once in that many, at most every [`Turn::PACE_MAX`].
+pub struct Turn {
+    /// The timestamp of the record in hand; an emission that was suspended restores its own.
+    pub timestamp: Timestamp,
+    born: Moment,
+    /// Records until the next look at the clock.
+    fuel: u32,
+    /// Records between two looks at the clock.
+    pace: u32,
+    /// Records until the poll ends, beyond those in `fuel`.
+    records_left: u32,
+    batches_left: u32,
+    looked: Moment,
+    deadline: Moment,
+    exhausted: bool,
+    wake_at: Option<Moment>,
+    failure: Option<Failure>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Turn {
+    /// The most records between two looks at the clock: their price is then a tenth of a nanosecond per record.
+    pub const PACE_MAX: u32 = 256;
+
+    /// A turn that reads this clock. The first poll starts with one record and finds its pace.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            timestamp: Timestamp::MIN,
+            born: Moment::ZERO,
+            fuel: 1,
+            pace: 1,
+            records_left: 0,
+            batches_left: 0,
+            looked: Moment::ZERO,
+            deadline: Moment::ZERO,
+            exhausted: false,
+            wake_at: None,
+            failure: None,
+            clock,
+        }
+    }
+
+    /// Begins a poll at `now`.
+    pub fn begin(&mut self, limits: Limits, now: Moment) {
+        self.looked = now;
+        self.deadline = now + limits.slice;
+        self.exhausted = false;
+        self.wake_at = None;
+        self.batches_left = limits.batches;
+        self.fuel = self.pace.min(limits.records).max(1);
+        self.records_left = limits.records.saturating_sub(self.fuel);
+    }
+
+    /// Counts a record or an output; [`Room::Full`] when the poll has gone on for long enough.
+    #[inline]
+    pub fn spend(&mut self) -> Room {
+        if self.fuel > 1 {
+            self.fuel -= 1;
+            return Room::Free;
+        }
+        self.refuel()
+    }
+
+    /// Counts a batch that was read or a chunk that was brought in; [`Room::Full`] when it is time to let others run.
+    pub fn spend_batch(&mut self) -> Room {
+        self.batches_left = self.batches_left.saturating_sub(1);
+        if self.batches_left == 0 {
+            self.exhausted = true;
+        }
+        if self.exhausted {
+            Room::Full
+        } else {
+            Room::Free
+        }
+    }
+
+    #[inline(never)]
+    fn refuel(&mut self) -> Room {
+        if self.exhausted || self.records_left == 0 {
+            self.exhausted = true;
+            return Room::Full;
+        }
+        let now = self.clock.now();
+        let elapsed = now.nanos_since(self.looked).max(1);
+        let slice = self.deadline.nanos_since(now);
+        self.looked = now;
+        if slice == 0 {
+            self.pace = (self.pace / 2).max(1);
+            self.exhausted = true;
+            return Room::Full;
+        }
+        let target = u64::from(self.pace) * PACE_NANOS / elapsed;
+        let most = (8 * self.pace).min(Self::PACE_MAX);
+        self.pace = u32::try_from(target).unwrap_or(u32::MAX).clamp(1, most);
+        self.fuel = self.pace.min(self.records_left);
+        self.records_left -= self.fuel;
+        Room::Free
+    }
+
+    /// Whether the poll must end because its time, records or batches are used up.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.exhausted
+    }
+
+    /// How many records take some sixty microseconds here, as far as is known; at least 1.
+    #[must_use]
+    pub fn pace(&self) -> usize {
+        self.pace as usize
+    }
+
+    /// The time of the last look at the clock.
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        self.looked
+    }
+
+    /// Looks at the clock.
+    pub fn look(&mut self) -> Moment {
+        self.looked = self.clock.now();
+        self.looked
+    }
+
+    /// Says when the records that follow left their source.
+    pub fn set_born(&mut self, born: Moment) {
+        self.born = born;
+    }
+
+    /// When the record in hand left its source.
+    #[must_use]
+    pub fn born(&self) -> Moment {
+        self.born
+    }
+
+    /// What the record in hand carries besides itself.
+    #[inline]
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            timestamp: self.timestamp,
+            born: self.born,
+        }
+    }
+
+    /// Asks for a poll at `at`, if nothing else wakes the task before.
+    pub fn wake_at(&mut self, at: Moment) {
+        self.wake_at = Some(self.wake_at.map_or(at, |earlier| earlier.min(at)));
+    }
+
+    /// When the task asked to be polled.
+    #[must_use]
+    pub fn waking(&self) -> Option<Moment> {
+        self.wake_at
+    }
+
+    /// Ends the task with an error of this operator. Only the first one counts.
+    #[inline(never)]
+    pub fn fail(&mut self, operator: &Origin, error: impl Into<BoxError>) -> Room {
+        self.fail_with(Failure::error(operator.clone(), error.into()))
+    }
+
+    /// Ends the task with this failure. Only the first one counts.
+    pub fn fail_with(&mut self, failure: Failure) -> Room {
+        self.failure.get_or_insert(failure);
+        Room::Full
+    }
+
+    /// The error that ends the task, if there is one.
+    pub fn take_failure(&mut self) -> Option<Failure> {
+        self.failure.take()
+    }
+
+    /// Whether the task has failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.failure.is_some()
+    }
+}
+
+/// How long a task should go on between two looks at the clock.
+const PACE_NANOS: u64 = 60_000;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    /// A clock that moves on by a fixed step with every record.
+    struct Stepping(AtomicU64);
+
+    impl Clock for Stepping {
+        fn now(&self) -> Moment {
+            Moment::from_nanos(self.0.load(Ordering::Relaxed))
+        }
+
+        fn wall(&self) -> Timestamp {
+            Timestamp(0)
+        }
+    }
+
+    fn records_per_poll(nanos_per_record: u64, polls: usize) -> Vec<u64> {
+        let clock = Arc::new(Stepping(AtomicU64::new(0)));
+        let mut turn = Turn::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        (0..polls)
+            .map(|_| {
+                turn.begin(Limits::default(), clock.now());
+                let mut records = 0;
+                loop {
+                    records += 1;
+                    clock.0.fetch_add(nanos_per_record, Ordering::Relaxed);
+                    if turn.spend().is_full() {
+                        return records;
+                    }
+                }
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_poll_lasts_about_half_a_millisecond_whatever_a_record_costs() {
+        for nanos in [10, 1_000, 20_000, 400_000] {
+            for records in records_per_poll(nanos, 5) {
+                let lasted = records * nanos;
+                assert!(
+                    (400_000..=900_000).contains(&lasted),
+                    "{lasted} ns at {nanos} ns each"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_slow_record_ends_the_poll() {
+        assert_eq!(records_per_poll(5_000_000, 3), [1, 1, 1]);
+    }
+
+    #[test]
+    fn a_simulator_ends_a_poll_by_records() {
+        let clock = Arc::new(Stepping(AtomicU64::new(0)));
+        let mut turn = Turn::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        for records in [1u32, 7, 1_000] {
+            let limits = Limits {
+                records,
+                ..Limits::default()
+            };
+            turn.begin(limits, clock.now());
+            let mut spent = 1;
+            while !turn.spend().is_full() {
+                spent += 1;
+            }
+            assert_eq!(spent, records);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Factories of the nodes that need nothing but this crate.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use levada_core::Room;
+use levada_state::StateError;
+
+use crate::error::{Blame, Failure};
+use crate::push::{Downstream, Ending, Push, Signal, Visitor};
+use crate::sink::Sink;
+use crate::source::{Source, SourceContext};
+use crate::stage::{SinkEnd, SourceStage, Splits};
+use crate::step::Step;
+use crate::subtask::Subtask;
+use crate::turn::Turn;
+use crate::wiring::{AnyPush, Built, NodeFactory, Shared};
+
+/// A source.
+pub struct SourceNode<S>(Arc<S>);
+
+impl<S: Source> SourceNode<S> {
+    /// The node of a source.
+    #[must_use]
+    pub fn new(source: S) -> Self {
+        Self(Arc::new(source))
+    }
+}
+
+impl<S: Source> NodeFactory for SourceNode<S> {
+    fn start(&self, subtask: &Subtask) -> Result<Shared, Failure> {
+        let context = SourceContext {
+            operator: subtask.operator.clone(),
+            parallelism: subtask.parallelism,
+            environment: subtask.environment.clone(),
+        };
+        let blame = Blame::on(&subtask.operator);
+        let splits = self.0.splits(&context);
+        blame.lift();
+        let splits = splits.map_err(|error| Failure::error(subtask.operator.clone(), error))?;
+        Ok(Arc::new(Splits::<S>::new(splits)))
+    }
+
+    fn build(
+        &self,
+        subtask: &Subtask,
+        shared: &Shared,
+        outputs: Vec<AnyPush>,
+    ) -> Result<Built, Failure> {
+        let splits = Arc::clone(shared)
+            .downcast::<Splits<S>>()
+            .expect("a source's subtasks share its splits");
+        let chain = only(outputs).typed::<S::Out>(&subtask.operator);
+        Ok(Built::Head(Box::new(SourceStage::new(
+            Arc::clone(&self.0),
+            splits,
+            chain,
+            subtask.throttle.clone(),
+            subtask.reader_context(),
+            Arc::clone(&subtask.counters),
+        ))))
+    }
+
+    fn cancel(&self) {
+        self.0.cancel();
+    }
+}
+
+/// Where streams meet without state.
+pub struct Relay;
+
+impl NodeFactory for Relay {
+    fn build(&self, _: &Subtask, _: &Shared, outputs: Vec<AnyPush>) -> Result<Built, Failure> {
+        Ok(Built::Push(only(outputs)))
+    }
+}
+
+/// Stateless steps that are a node of their own.
+pub struct StepsNode<A, S> {
+    steps: S,
+    records: PhantomData<fn(A)>,
+}
+
+impl<A, S> StepsNode<A, S> {
+    /// The node of these steps.
+    pub fn new(steps: S) -> Self {
+        Self {
+            steps,
+            records: PhantomData,
+        }
+    }
+}
+
+impl<A: 'static, S: Step<A>> NodeFactory for StepsNode<A, S> {
+    fn build(
+        &self,
+        subtask: &Subtask,
+        _: &Shared,
+        outputs: Vec<AnyPush>,
+    ) -> Result<Built, Failure> {
+        let next = only(outputs).typed::<S::Out>(&subtask.operator);
+        let chain = self.steps.attach(subtask, next);
+        Ok(Built::Push(AnyPush::new::<A>(Box::new(chain))))
+    }
+}
+
+/// A sink, with stateless steps in front of it.
+pub struct SinkNode<A, S, K> {
+    steps: S,
+    sink: K,
+    records: PhantomData<fn(A)>,
+}
+
+impl<A, S, K> SinkNode<A, S, K> {
+    /// The node of this sink behind these steps.
+    pub fn new(steps: S, sink: K) -> Self {
+        Self {
+            steps,
+            sink,
+            records: PhantomData,
+        }
+    }
+}
+
+impl<A, S, K> NodeFactory for SinkNode<A, S, K>
+where
+    A: 'static,
+    S: Step<A>,
+    K: Sink<S::Out>,
+    K::Writer: 'static,
+{
+    fn start(&self, subtask: &Subtask) -> Result<Shared, Failure> {
+        let blame = Blame::on(&subtask.operator);
+        let started = self.sink.start(&subtask.sink_context());
+        blame.lift();
+        started.map_err(|error| Failure::error(subtask.operator.clone(), error))?;
+        Ok(Arc::new(()))
+    }
+
+    fn build(&self, subtask: &Subtask, _: &Shared, _: Vec<AnyPush>) -> Result<Built, Failure> {
+        let blame = Blame::on(&subtask.operator);
+        let writer = self.sink.open(&subtask.sink_context());
+        blame.lift();
+        let writer = writer.map_err(|error| Failure::error(subtask.operator.clone(), error))?;
+        let end = SinkEnd::new(
+            writer,
+            subtask.operator.clone(),
+            Arc::clone(&subtask.counters),
+        );
+        let chain = self.steps.attach(subtask, end);
+        Ok(Built::Push(AnyPush::new::<A>(Box::new(chain))))
+    }
+}
+
+/// The end of a stream that nobody wants.
+pub struct Discard<T>(PhantomData<fn(T)>);
+
+impl<T> Discard<T> {
+    /// The node that drops all records.
+    #[must_use]
+    pub fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<T> Default for Discard<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T: 'static> NodeFactory for Discard<T> {
+    fn build(&self, _: &Subtask, _: &Shared, _: Vec<AnyPush>) -> Result<Built, Failure> {
+        Ok(Built::Push(AnyPush::new::<T>(Box::new(Dropping))))
+    }
+}
+
+struct Dropping;
+
+impl Downstream for Dropping {
+    fn resume(&mut self, _: &mut Turn) -> Room {
+        Room::Free
+    }
+
+    fn signal(&mut self, _: Signal, _: &mut Turn) -> Room {
+        Room::Free
+    }
+
+    fn tend(&mut self, _: &mut Turn) {}
+
+    fn visit(&mut self, _: &mut dyn Visitor) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    fn close(&mut self, _: Ending) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl<T> Push<T> for Dropping {
+    fn push(&mut self, _: T, _: &mut Turn) -> Room {
+        Room::Free
+    }
+}
+
+/// The output of a node that has one.
+fn only(outputs: Vec<AnyPush>) -> AnyPush {
+    let mut outputs = outputs.into_iter();
+    match (outputs.next(), outputs.next()) {
+        (Some(output), None) => output,
+        _ => panic!("the graph gives this node one output"),
+    }
+}
