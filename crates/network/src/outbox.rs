@@ -54,6 +54,9 @@ pub struct Stamp {
 pub struct Tended {
     /// When an open batch must be sealed, if nothing else happens before.
     pub flush_at: Option<Moment>,
+    /// Whether there is room now. Credits may have come since a push found none; only an outbox that is still full wakes
+    /// its task with the next one.
+    pub room: Room,
 }
 
 /// The sending end of an exchange, in one subtask.
@@ -219,6 +222,7 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
         }
         Tended {
             flush_at: self.flush_at,
+            room: self.room(),
         }
     }
 

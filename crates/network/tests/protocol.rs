@@ -269,7 +269,8 @@ fn poll_producer<R: Routing<Item>>(
     assert!(outbox.take_failure().is_none());
     let tended = outbox.tend(Moment::from_nanos(now));
     // A producer that has more to do, or a batch that becomes due, is polled again.
-    if (!producer.suspended && !producer.ended) || tended.flush_at.is_some() {
+    let may_go_on = !tended.room.is_full() && (producer.suspended || !producer.ended);
+    if may_go_on || tended.flush_at.is_some() {
         producer.awake.0.store(true, Ordering::Relaxed);
     }
 }

@@ -260,7 +260,8 @@ impl Run {
 
     fn tell(&self, event: Event) {
         match event {
-            Event::TaskFailed { .. } | Event::Stuck { .. } => tracing::error!("{event}"),
+            // A failure is the result of the run; whoever waits for it learns of it there.
+            Event::Stuck { .. } => tracing::error!("{event}"),
             _ => tracing::info!("{event}"),
         }
         if self.events.try_send(event).is_err() {

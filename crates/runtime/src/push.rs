@@ -41,8 +41,9 @@ pub trait Downstream: Send {
     /// Passes a signal, after whatever must be emitted before it.
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room;
 
-    /// Looks after buffers at the end of a poll.
-    fn tend(&mut self, turn: &mut Turn);
+    /// Looks after buffers at the end of a poll. [`Room::Full`] means that somebody else will wake the task when there is
+    /// room; [`Room::Free`], that a chain which was full before may go on now.
+    fn tend(&mut self, turn: &mut Turn) -> Room;
 
     /// Shows all state to the visitor, which writes or reads it.
     ///
@@ -111,8 +112,8 @@ impl<P: Downstream + ?Sized> Downstream for Box<P> {
         (**self).signal(signal, turn)
     }
 
-    fn tend(&mut self, turn: &mut Turn) {
-        (**self).tend(turn);
+    fn tend(&mut self, turn: &mut Turn) -> Room {
+        (**self).tend(turn)
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
@@ -142,20 +143,9 @@ impl<A, P: Push<A> + ?Sized> Push<A> for Box<P> {
 /// Implements [`Downstream`] for an element that only passes on what is not a record: `forward_downstream!(self.next)`.
 #[macro_export]
 macro_rules! forward_downstream {
-    ($next:ident) => {
-        fn resume(&mut self, turn: &mut $crate::Turn) -> $crate::Room {
-            self.$next.resume(turn)
-        }
-
-        fn signal(&mut self, signal: $crate::Signal, turn: &mut $crate::Turn) -> $crate::Room {
-            self.$next.signal(signal, turn)
-        }
-
-        $crate::forward_downstream!(@rest $next);
-    };
-    (@rest $next:ident) => {
-        fn tend(&mut self, turn: &mut $crate::Turn) {
-            self.$next.tend(turn);
+    (@rest $next:tt) => {
+        fn tend(&mut self, turn: &mut $crate::Turn) -> $crate::Room {
+            self.$next.tend(turn)
         }
 
         fn visit(
@@ -168,5 +158,16 @@ macro_rules! forward_downstream {
         fn close(&mut self, ending: $crate::Ending) -> ::std::result::Result<(), $crate::Failure> {
             self.$next.close(ending)
         }
+    };
+    ($next:tt) => {
+        fn resume(&mut self, turn: &mut $crate::Turn) -> $crate::Room {
+            self.$next.resume(turn)
+        }
+
+        fn signal(&mut self, signal: $crate::Signal, turn: &mut $crate::Turn) -> $crate::Room {
+            self.$next.signal(signal, turn)
+        }
+
+        $crate::forward_downstream!(@rest $next);
     };
 }

@@ -58,6 +58,15 @@ pub enum Progress {
 }
 
 impl Progress {
+    /// The progress after the chain has been tended: a chain that was full may have room by now, and then nobody will
+    /// wake the task for it.
+    pub(crate) fn after_tending(self, room: Room) -> Self {
+        match (self, room) {
+            (Self::Blocked, Room::Free) => Self::More,
+            _ => self,
+        }
+    }
+
     /// Why a chain without room stopped.
     pub(crate) fn of_full(turn: &Turn) -> Self {
         if turn.is_exhausted() {
@@ -98,8 +107,8 @@ impl<R: Downstream> Downstream for Lend<R> {
         self.0.signal(signal, turn)
     }
 
-    fn tend(&mut self, turn: &mut Turn) {
-        self.0.tend(turn);
+    fn tend(&mut self, turn: &mut Turn) -> Room {
+        self.0.tend(turn)
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use levada_core::{Origin, Wake};
-use levada_graph::{EdgeId, Exchange, JobGraph, NodeId};
+use levada_graph::{EdgeId, Exchange, NodeId};
 use levada_network::{ChannelGauge, EdgeGauge, OutboxOptions};
 
 use crate::error::Failure;
@@ -23,11 +23,9 @@ use crate::subtask::Subtask;
 pub use edge::{HashEdge, PlainEdge};
 pub use node::{Discard, Relay, SinkNode, SourceNode, StepsNode};
 
-/// A job as a graph with the code of its nodes and edges.
+/// The code of a graph's nodes and edges.
 #[derive(Default)]
 pub struct Program {
-    /// The graph.
-    pub graph: JobGraph,
     /// By node.
     pub nodes: Vec<Arc<dyn NodeFactory>>,
     /// By node and output.

@@ -85,6 +85,16 @@ impl<K: Key, V> KeyedTable<K, V> {
         key: &K,
         make: impl FnOnce() -> V,
     ) -> &mut V {
+        let slot = self.find_or_insert(group, key, make);
+        self.value_mut(group, slot)
+    }
+
+    /// The slot of a key, which gets a value if it has none. It stays valid until the key is removed.
+    ///
+    /// # Panics
+    /// If the group is not one of this table's.
+    #[inline]
+    pub fn find_or_insert(&mut self, group: KeyGroup, key: &K, make: impl FnOnce() -> V) -> u32 {
         let hash = spread(self.hasher.hash_one(key));
         let group = &mut self.groups[usize::from(group.0 - self.first)];
         let slots = &mut group.slots;
@@ -98,17 +108,27 @@ impl<K: Key, V> KeyedTable<K, V> {
             },
             |indexed| widen(indexed.hash),
         );
-        let slot = match found {
+        match found {
             Entry::Occupied(found) => found.get().slot,
             Entry::Vacant(vacant) => {
                 let slot = slots.insert((key.clone(), make()));
                 vacant.insert(Indexed { hash, slot });
                 slot
             }
-        };
-        let (_, value) = slots
+        }
+    }
+
+    /// The value in a slot.
+    ///
+    /// # Panics
+    /// If the slot is empty, or the group is not one of this table's.
+    #[inline]
+    pub fn value_mut(&mut self, group: KeyGroup, slot: u32) -> &mut V {
+        let group = &mut self.groups[usize::from(group.0 - self.first)];
+        let (_, value) = group
+            .slots
             .get_mut(slot)
-            .expect("the index names only slots with an entry");
+            .expect("a slot has an entry until its key is removed");
         value
     }
 

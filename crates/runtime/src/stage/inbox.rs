@@ -179,8 +179,7 @@ impl<W> InboxStage<W> {
 impl<W: Send + Sync> Stage for InboxStage<W> {
     fn poll(&mut self, turn: &mut Turn) -> Progress {
         let progress = self.advance(turn);
-        self.input.chain().tend(turn);
-        progress
+        progress.after_tending(self.input.chain().tend(turn))
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {

@@ -55,14 +55,16 @@ impl<T: Exchange, R: Routing<T>> Downstream for Sender<T, R> {
         Room::Free
     }
 
-    fn tend(&mut self, turn: &mut Turn) {
+    fn tend(&mut self, turn: &mut Turn) -> Room {
         let now = turn.look();
-        if let Some(at) = self.outbox.tend(now).flush_at {
+        let tended = self.outbox.tend(now);
+        if let Some(at) = tended.flush_at {
             turn.wake_at(at);
         }
-        if self.outbox.resume().is_full() {
-            let _ = self.look_for_failure(turn);
+        if tended.room.is_full() {
+            return self.look_for_failure(turn);
         }
+        Room::Free
     }
 
     fn visit(&mut self, _: &mut dyn Visitor) -> Result<(), StateError> {

@@ -110,13 +110,19 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
         }
     }
 
-    fn tend(&mut self, turn: &mut Turn) {
+    fn tend(&mut self, turn: &mut Turn) -> Room {
         if std::mem::take(&mut self.unflushed) {
             if let Err(failure) = self.guarded(Writer::flush) {
                 let _ = turn.fail_with(failure);
             }
             turn.look();
             self.measure(turn);
+        }
+        // A writer that has left a record wakes the task when it can take it.
+        if self.left.is_some() {
+            Room::Full
+        } else {
+            Room::Free
         }
     }
 

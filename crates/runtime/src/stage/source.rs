@@ -181,8 +181,7 @@ enum Next {
 impl<S: Source> Stage for SourceStage<S> {
     fn poll(&mut self, turn: &mut Turn) -> Progress {
         let progress = self.advance(turn);
-        self.chain.tend(turn);
-        progress
+        progress.after_tending(self.chain.tend(turn))
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {

@@ -39,10 +39,8 @@ impl<T> Downstream for Tee<T> {
         self.all(|branch| branch.signal(signal, turn))
     }
 
-    fn tend(&mut self, turn: &mut Turn) {
-        for branch in &mut self.branches {
-            branch.tend(turn);
-        }
+    fn tend(&mut self, turn: &mut Turn) -> Room {
+        self.all(|branch| branch.tend(turn))
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {

@@ -186,7 +186,9 @@ impl Downstream for Dropping {
         Room::Free
     }
 
-    fn tend(&mut self, _: &mut Turn) {}
+    fn tend(&mut self, _: &mut Turn) -> Room {
+        Room::Free
+    }
 
     fn visit(&mut self, _: &mut dyn Visitor) -> Result<(), StateError> {
         Ok(())
