@@ -1,0 +1,14 @@
+//! Levada's operators, written against the traits of `levada-runtime`.
+//!
+//! Stateless ones are [steps](step): they fuse by type with what follows. Those with state are nodes of the graph with a
+//! name; they keep a table per key group and can be stopped, saved and restored between any two of their outputs.
+
+pub mod aggregate;
+pub mod process;
+mod running;
+mod state_check;
+pub mod step;
+
+pub use aggregate::{Aggregate, Aggregates};
+pub use process::{Context, OpenContext, Process, ProcessNode, SideOutput, SidePorts};
+pub use running::RunningNode;

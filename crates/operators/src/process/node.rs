@@ -1,0 +1,73 @@
+//! The node of a process.
+
+use std::sync::{Mutex, PoisonError};
+
+use levada_core::Origin;
+use levada_runtime::wiring::{AnyPush, AnyRead, Built, NodeFactory, Shared};
+use levada_runtime::{Failure, KeyedRecord, Subtask};
+
+use crate::process::Process;
+use crate::process::operator::Processing;
+use crate::process::side::{AnyPort, Port};
+
+/// Restores the types of an operator's side outputs.
+#[derive(Default)]
+pub struct SidePorts(Vec<Restore>);
+
+type Restore = Box<dyn Fn(AnyPush, &Origin, &Subtask) -> Box<dyn AnyPort> + Send + Sync>;
+
+impl SidePorts {
+    /// The next side output has records of type `T`.
+    pub fn add<T: Send + 'static>(&mut self) {
+        self.0.push(Box::new(|push, operator, subtask| {
+            Box::new(Port::<T>::new(push.typed(operator), subtask.overdraft()))
+        }));
+    }
+}
+
+/// The node of a process, which is cloned for each subtask.
+pub struct ProcessNode<P> {
+    /// A process is `Send` but need not be `Sync`: it is cloned under the lock.
+    process: Mutex<P>,
+    owner: u32,
+    sides: SidePorts,
+}
+
+impl<P: Process> ProcessNode<P> {
+    /// The node numbered `owner`, with these side outputs.
+    pub fn new(process: P, owner: u32, sides: SidePorts) -> Self {
+        Self {
+            process: Mutex::new(process),
+            owner,
+            sides,
+        }
+    }
+}
+
+impl<P: Process> NodeFactory for ProcessNode<P> {
+    fn build(
+        &self,
+        subtask: &Subtask,
+        _: &Shared,
+        outputs: Vec<AnyPush>,
+    ) -> Result<Built, Failure> {
+        let mut outputs = outputs.into_iter();
+        let main = outputs
+            .next()
+            .expect("a process has a main output")
+            .typed::<P::Out>(&subtask.operator);
+        let sides = outputs
+            .zip(&self.sides.0)
+            .map(|(output, restore)| restore(output, &subtask.operator, subtask))
+            .collect();
+        let process = self
+            .process
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let processing = Processing::open(process, subtask, self.owner, main, sides)?;
+        Ok(Built::Read(AnyRead::new::<KeyedRecord<P::Key, P::In>>(
+            Box::new(processing),
+        )))
+    }
+}

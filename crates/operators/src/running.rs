@@ -1,0 +1,199 @@
+//! The running operator: `count`, `fold`, `reduce` and `aggregate` without a window.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use levada_core::sync::atomic::{AtomicBool, Ordering};
+use levada_core::{Key, Origin, Timestamp};
+use levada_runtime::metrics::OperatorCounters;
+use levada_runtime::wiring::{AnyPush, AnyRead, Built, NodeFactory, Shared};
+use levada_runtime::{
+    Blame, Downstream, Ending, Failure, KeyedRecord, Push, Read, Room, Signal, StateError, Subtask,
+    Turn, Visitor,
+};
+use levada_state::{Cursor, KeyedTable};
+
+use crate::aggregate::Accumulate;
+use crate::state_check;
+
+/// When a running operator emits.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Emission {
+    /// An update for each record.
+    PerRecord,
+    /// One row per key when the input is complete.
+    AtEnd,
+}
+
+/// The node of a running operator.
+pub struct RunningNode<K, T, A> {
+    accumulate: A,
+    at_end: Arc<AtomicBool>,
+    records: PhantomData<fn(K, T)>,
+}
+
+impl<K, T, A> RunningNode<K, T, A> {
+    /// A node that emits per record, unless `at_end` says otherwise when it is built.
+    pub fn new(accumulate: A, at_end: Arc<AtomicBool>) -> Self {
+        Self {
+            accumulate,
+            at_end,
+            records: PhantomData,
+        }
+    }
+}
+
+impl<K, T, A> NodeFactory for RunningNode<K, T, A>
+where
+    K: Key,
+    T: Send + 'static,
+    A: Accumulate<T>,
+{
+    fn build(
+        &self,
+        subtask: &Subtask,
+        _: &Shared,
+        mut outputs: Vec<AnyPush>,
+    ) -> Result<Built, Failure> {
+        let next = outputs.remove(0).typed::<(K, A::Out)>(&subtask.operator);
+        let emission = if self.at_end.load(Ordering::Relaxed) {
+            Emission::AtEnd
+        } else {
+            Emission::PerRecord
+        };
+        let running = Running::<K, T, A, _>::new(self.accumulate.clone(), emission, subtask, next);
+        Ok(Built::Read(AnyRead::new::<KeyedRecord<K, T>>(Box::new(
+            running,
+        ))))
+    }
+}
+
+/// One accumulator per key.
+///
+/// At the end of the input the keys are taken out of the table one by one: a snapshot taken in between holds those that
+/// have not been emitted.
+pub(crate) struct Running<K, T, A: Accumulate<T>, P> {
+    table: KeyedTable<K, A::Accumulator>,
+    accumulate: A,
+    emission: Emission,
+    /// Set while the keys are being emitted because of the last watermark.
+    firing: Option<Cursor>,
+    checked: bool,
+    operator: Origin,
+    counters: Arc<OperatorCounters>,
+    next: P,
+}
+
+impl<K, T, A, P> Running<K, T, A, P>
+where
+    K: Key,
+    A: Accumulate<T>,
+    P: Push<(K, A::Out)>,
+{
+    /// An operator with no keys.
+    pub(crate) fn new(accumulate: A, emission: Emission, subtask: &Subtask, next: P) -> Self {
+        Self {
+            table: KeyedTable::new(subtask.owned_groups(), subtask.table_seed),
+            accumulate,
+            emission,
+            firing: None,
+            checked: false,
+            operator: subtask.operator.clone(),
+            counters: Arc::clone(&subtask.counters),
+            next,
+        }
+    }
+
+    /// Emits one row per key, then passes the last watermark on.
+    fn fire(&mut self, turn: &mut Turn) -> Room {
+        while let Some(cursor) = &mut self.firing {
+            let blame = Blame::on(&self.operator);
+            let row = self
+                .table
+                .take_next(cursor)
+                .map(|(key, accumulator)| (key, self.accumulate.finish(accumulator)));
+            blame.lift();
+            let Some(row) = row else {
+                self.firing = None;
+                return self.next.signal(Signal::Watermark(Timestamp::MAX), turn);
+            };
+            self.counters.records_out.add(1);
+            turn.timestamp = Timestamp::MAX;
+            let room = self.next.push(row, turn);
+            if room.and(turn.spend()).is_full() {
+                return Room::Full;
+            }
+        }
+        Room::Free
+    }
+}
+
+impl<K, T, A, P> Downstream for Running<K, T, A, P>
+where
+    K: Key,
+    A: Accumulate<T>,
+    P: Push<(K, A::Out)>,
+{
+    fn resume(&mut self, turn: &mut Turn) -> Room {
+        if self.next.resume(turn).is_full() {
+            return Room::Full;
+        }
+        self.fire(turn)
+    }
+
+    fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
+        let complete = signal == Signal::Watermark(Timestamp::MAX);
+        if complete && self.emission == Emission::AtEnd {
+            self.firing = Some(Cursor::default());
+            return self.fire(turn);
+        }
+        self.next.signal(signal, turn)
+    }
+
+    fn tend(&mut self, turn: &mut Turn) -> Room {
+        self.next.tend(turn)
+    }
+
+    fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
+        visitor.keyed(&self.operator, &mut self.table)?;
+        self.next.visit(visitor)
+    }
+
+    fn close(&mut self, ending: Ending) -> Result<(), Failure> {
+        self.next.close(ending)
+    }
+}
+
+impl<K, T, A, P> Read<KeyedRecord<K, T>> for Running<K, T, A, P>
+where
+    K: Key,
+    A: Accumulate<T>,
+    P: Push<(K, A::Out)>,
+{
+    #[inline]
+    fn read(&mut self, keyed: &KeyedRecord<K, T>, turn: &mut Turn) -> Room {
+        let blame = Blame::on(&self.operator);
+        let accumulator = self
+            .table
+            .get_or_insert_with(keyed.group, &keyed.key, || self.accumulate.create());
+        self.accumulate.add(accumulator, &keyed.record);
+        if !self.checked {
+            self.checked = true;
+            if let Err(error) = state_check::check(&keyed.key, accumulator) {
+                blame.lift();
+                return turn.fail(&self.operator, error);
+            }
+        }
+        if self.emission == Emission::AtEnd {
+            blame.lift();
+            return Room::Free;
+        }
+        let row = (
+            keyed.key.clone(),
+            self.accumulate.finish(accumulator.clone()),
+        );
+        blame.lift();
+        self.counters.records_out.add(1);
+        self.next.push(row, turn)
+    }
+}
