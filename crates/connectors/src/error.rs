@@ -1,0 +1,153 @@
+//! What can go wrong at the edges of a job, in sentences that name the file and the place in it.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Why a connector failed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// Something could not be done to a file.
+    File {
+        /// What was tried: `read`, `write`...
+        act: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A pattern matches no file.
+    NoMatch {
+        /// The pattern.
+        pattern: String,
+    },
+    /// A pattern cannot be understood.
+    BadPattern {
+        /// The pattern.
+        pattern: String,
+        /// Why.
+        source: glob::PatternError,
+    },
+    /// A directory stands where a file was expected.
+    IsDirectory {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A line is not UTF-8.
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The offset of the first byte that is wrong.
+        offset: u64,
+    },
+    /// A line is longer than is allowed.
+    LineTooLong {
+        /// The file.
+        path: PathBuf,
+        /// The offset at which the line begins.
+        offset: u64,
+        /// The most bytes a line may have.
+        bytes_max: usize,
+    },
+    /// A file has become shorter while it was read.
+    Shortened {
+        /// The file.
+        path: PathBuf,
+        /// Its length when the job began.
+        expected: u64,
+        /// The offset at which it ends now.
+        found: u64,
+    },
+    /// A directory to write into holds something.
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+        /// What it holds.
+        found: PathBuf,
+    },
+    /// Whoever read standard output has gone.
+    BrokenPipe,
+    /// Standard output could not be written.
+    Output(io::Error),
+    /// A record could not be written as text.
+    Format(serde_json::Error),
+    /// A record has a shape that has no place in a line of fields.
+    NoFields {
+        /// The shape.
+        shape: &'static str,
+    },
+}
+
+impl Error {
+    pub(crate) fn file(act: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File { act, path, source }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File { act, path, .. } => write!(f, "cannot {act} {}", path.display()),
+            Self::NoMatch { pattern } => write!(f, "there is no file {pattern}"),
+            Self::BadPattern { pattern, .. } => write!(f, "{pattern} is no pattern of files"),
+            Self::IsDirectory { path } => write!(
+                f,
+                "{0} is a directory: to read the files in it, say {0}/*",
+                path.display()
+            ),
+            Self::NotUtf8 { path, offset } => write!(
+                f,
+                "{} is not UTF-8 at byte {offset}: to read it all the same, call `.lossy()` on the source",
+                path.display()
+            ),
+            Self::LineTooLong {
+                path,
+                offset,
+                bytes_max,
+            } => write!(
+                f,
+                "the line at byte {offset} of {} is longer than {bytes_max} bytes: raise the limit with \
+                 `.line_bytes_max(..)` on the source",
+                path.display()
+            ),
+            Self::Shortened {
+                path,
+                expected,
+                found,
+            } => write!(
+                f,
+                "{} had {expected} bytes when the job began and ends at byte {found} now",
+                path.display()
+            ),
+            Self::NotEmpty { path, found } => write!(
+                f,
+                "{} holds {} already: give a directory that is empty or does not exist",
+                path.display(),
+                found
+                    .file_name()
+                    .unwrap_or(found.as_os_str())
+                    .to_string_lossy()
+            ),
+            Self::BrokenPipe => f.write_str("whoever read standard output has gone (broken pipe)"),
+            Self::Output(_) => f.write_str("cannot write to standard output"),
+            Self::Format(_) => f.write_str("a record cannot be written as JSON"),
+            Self::NoFields { shape } => write!(
+                f,
+                "a record with {shape} cannot be written as fields joined by TAB: use `.format(..)`"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::File { source, .. } | Self::Output(source) => Some(source),
+            Self::BadPattern { source, .. } => Some(source),
+            Self::Format(source) => Some(source),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Parts of a directory.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use levada_core::BoxError;
+use levada_core::disk::{Append, Disk};
+use levada_runtime::{Drain, Sink, SinkContext, Writer};
+
+use crate::error::Error;
+use crate::format::{AsText, Custom, Format, Tsv};
+
+/// Writes every record as a line into files of a directory: a string as it is, anything else as JSON.
+///
+/// Each subtask writes one part, `part-RUN-SUBTASK`. While the job runs the part has a name that begins with a dot; when
+/// the whole job has come to its end all parts are renamed, so a name without a dot is complete. A job that fails leaves
+/// none. The directory is made if it does not exist, and must be empty if it does.
+#[must_use]
+pub fn files(dir: impl Into<PathBuf>) -> Files<AsText> {
+    Files {
+        dir: dir.into(),
+        format: AsText,
+    }
+}
+
+/// The sink made by [`files`].
+#[derive(Clone, Debug)]
+pub struct Files<F> {
+    dir: PathBuf,
+    format: F,
+}
+
+impl<F> Files<F> {
+    /// Joins the fields of each record by TAB; see [`Tsv`].
+    #[must_use]
+    pub fn tsv(self) -> Files<Tsv> {
+        Files {
+            dir: self.dir,
+            format: Tsv,
+        }
+    }
+
+    /// Writes each record as the closure does; a line break is added.
+    pub fn format<T, W>(self, write: W) -> Files<Custom<W>>
+    where
+        W: Fn(&T, &mut String) + Send + Sync + 'static,
+    {
+        Files {
+            dir: self.dir,
+            format: Custom::new(write),
+        }
+    }
+}
+
+/// Bytes that are gathered before they are written.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// Writes one part.
+pub struct FilesWriter<F> {
+    dir: PathBuf,
+    /// The name of the part once it is committed.
+    name: String,
+    format: F,
+    disk: Arc<dyn Disk>,
+    file: Option<Box<dyn Append>>,
+    buffer: Vec<u8>,
+}
+
+impl<T, F: Format<T>> Sink<T> for Files<F> {
+    type Writer = FilesWriter<F>;
+
+    fn start(&self, context: &SinkContext) -> Result<(), BoxError> {
+        let disk = &context.environment.disk;
+        disk.create_dir_all(&self.dir)
+            .map_err(Error::file("create", &self.dir))?;
+        let found = disk
+            .list(&self.dir)
+            .map_err(Error::file("list", &self.dir))?;
+        match found.into_iter().find(|path| !in_progress(path)) {
+            Some(found) => Err(Error::NotEmpty {
+                path: self.dir.clone(),
+                found,
+            }
+            .into()),
+            None => Ok(()),
+        }
+    }
+
+    fn open(&self, context: &SinkContext) -> Result<Self::Writer, BoxError> {
+        Ok(FilesWriter {
+            dir: self.dir.clone(),
+            name: format!("part-{}-{:05}", context.run, context.subtask),
+            format: self.format.clone(),
+            disk: Arc::clone(&context.environment.disk),
+            file: None,
+            buffer: Vec::new(),
+        })
+    }
+
+    fn is_blocking(&self) -> bool {
+        true
+    }
+}
+
+fn in_progress(path: &Path) -> bool {
+    path.file_name()
+        .is_some_and(|name| name.to_string_lossy().starts_with('.'))
+}
+
+impl<F> FilesWriter<F> {
+    fn unfinished(&self) -> PathBuf {
+        self.dir.join(format!(".{}", self.name))
+    }
+
+    /// Writes what has been gathered. The file is made with the first record, so that an empty part leaves none.
+    fn write_out(&mut self) -> Result<(), Error> {
+        let path = self.unfinished();
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => {
+                let file = self.disk.create_new(&path);
+                self.file
+                    .insert(file.map_err(Error::file("create", &path))?)
+            }
+        };
+        file.append(&self.buffer)
+            .map_err(Error::file("write", &path))?;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl<T, F: Format<T>> Writer<T> for FilesWriter<F> {
+    /// The name of the part, if it has one.
+    type Pending = Option<String>;
+
+    fn write(&mut self, records: &mut Drain<'_, T>) -> Result<(), BoxError> {
+        for record in records {
+            self.format.write(&record, &mut self.buffer)?;
+            self.buffer.push(b'\n');
+            if self.buffer.len() >= BUFFER_BYTES {
+                self.write_out()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn prepare(&mut self) -> Result<Option<String>, BoxError> {
+        if !self.buffer.is_empty() {
+            self.write_out()?;
+        }
+        let Some(file) = &mut self.file else {
+            return Ok(None);
+        };
+        file.sync()
+            .map_err(Error::file("sync", &self.unfinished()))?;
+        Ok(Some(self.name.clone()))
+    }
+
+    fn commit(&mut self, pending: Option<String>) -> Result<(), BoxError> {
+        let Some(name) = pending else {
+            return Ok(());
+        };
+        let unfinished = self.dir.join(format!(".{name}"));
+        let part = self.dir.join(name);
+        match self.disk.rename(&unfinished, &part) {
+            Ok(()) => {}
+            // An earlier commit has renamed it.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound && self.disk.metadata(&part).is_ok() => {
+            }
+            Err(error) => return Err(Error::file("rename", &unfinished)(error).into()),
+        }
+        self.disk
+            .sync_dir(&self.dir)
+            .map_err(Error::file("sync", &self.dir))?;
+        Ok(())
+    }
+
+    fn abort(&mut self) -> Result<(), BoxError> {
+        if self.file.take().is_some() {
+            let path = self.unfinished();
+            match self.disk.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(Error::file("remove", &path)(error).into());
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}

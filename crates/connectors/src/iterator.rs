@@ -1,0 +1,98 @@
+//! Records from an iterator.
+
+use std::vec::IntoIter;
+
+use levada_core::BoxError;
+use levada_runtime::{Intake, Reader, ReaderContext, Source, SourceContext, Status};
+
+/// The records of an iterator, read by one subtask.
+///
+/// The iterator is cloned for each start of the job, so that it can be read again from its beginning: a range or a `Vec`
+/// will do. After a restore it is made again and what was read is skipped.
+///
+/// ```
+/// use levada_connectors::iterator;
+///
+/// let numbers = iterator(0..1_000u64);
+/// let words = iterator(vec!["to", "be"]);
+/// ```
+pub fn iterator<I>(records: I) -> IteratorSource<I>
+where
+    I: IntoIterator + Clone + Send + Sync + 'static,
+    I::IntoIter: Send,
+    I::Item: Send + 'static,
+{
+    IteratorSource { records }
+}
+
+/// The source made by [`iterator`].
+#[derive(Clone, Debug)]
+pub struct IteratorSource<I = IntoIter<()>> {
+    records: I,
+}
+
+/// Reads an iterator.
+#[derive(Debug)]
+pub struct IteratorReader<I> {
+    records: I,
+    read: u64,
+}
+
+impl<I> Source for IteratorSource<I>
+where
+    I: IntoIterator + Clone + Send + Sync + 'static,
+    I::IntoIter: Send,
+    I::Item: Send + 'static,
+{
+    type Out = I::Item;
+    type Split = ();
+    type Reader = IteratorReader<I::IntoIter>;
+
+    fn splits(&self, _: &SourceContext) -> Result<Vec<()>, BoxError> {
+        Ok(vec![()])
+    }
+
+    fn open(
+        &self,
+        (): (),
+        position: Option<u64>,
+        _: &ReaderContext,
+    ) -> Result<Self::Reader, BoxError> {
+        let mut records = self.records.clone().into_iter();
+        let read = position.unwrap_or(0);
+        if let Some(last) = read.checked_sub(1) {
+            let last = usize::try_from(last).map_err(|_| "the position is beyond this machine")?;
+            records.nth(last);
+        }
+        Ok(IteratorReader { records, read })
+    }
+
+    fn parallelism_max(&self) -> Option<(usize, &'static str)> {
+        Some((
+            1,
+            "an iterator is read by one subtask; call `.rebalance()` behind it",
+        ))
+    }
+}
+
+impl<I: Iterator + Send> Reader for IteratorReader<I> {
+    type Out = I::Item;
+    type Position = u64;
+
+    fn read(&mut self, intake: &mut Intake<I::Item>) -> Result<Status, BoxError> {
+        while !intake.is_full() {
+            match self.records.next() {
+                Some(record) => {
+                    self.read += 1;
+                    intake.push(record);
+                }
+                None => return Ok(Status::Done),
+            }
+        }
+        Ok(Status::More)
+    }
+
+    fn position(&self) -> u64 {
+        self.read
+    }
+}

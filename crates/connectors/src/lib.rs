@@ -1,0 +1,33 @@
+//! Levada's sources and sinks.
+//!
+//! | | reads or writes | after a restore |
+//! |---|---|---|
+//! | [`text_files`] | lines of files | goes on at the byte after the last line |
+//! | [`iterator`] | an iterator that can be made again | skips what was read |
+//! | [`generator`] | records computed from their number | goes on with the next number |
+//! | [`source_channel`] | what other threads send | goes on with what is sent next |
+//! | [`files`] | parts of a directory, renamed when the job commits | |
+//! | [`stdout`] | lines, at once | |
+//! | [`sink_channel`] | to other threads, at once | |
+//! | [`for_each`] | to a closure, at once | |
+
+mod channel;
+mod error;
+mod files;
+mod for_each;
+mod format;
+mod generator;
+mod iterator;
+mod stdout;
+
+pub use channel::{
+    ChannelReceiver, ChannelSender, ChannelSink, ChannelSource, Closed, sink_channel,
+    source_channel,
+};
+pub use error::Error;
+pub use files::{Files, Lines, Patterns, TextFiles, files, text_files};
+pub use for_each::{ForEach, for_each};
+pub use format::{AsText, Custom, Format, Tsv};
+pub use generator::{Generator, generator};
+pub use iterator::{IteratorSource, iterator};
+pub use stdout::{Stdout, stdout};
