@@ -1,0 +1,268 @@
+//! The flags of every job program, and the program's own beside them.
+
+use std::ffi::OsString;
+use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::{Args, Command, FromArgMatches, ValueEnum};
+
+use crate::error::{Error, Result};
+
+/// The flags of every job program.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Levada")]
+pub struct CommonFlags {
+    /// Subtasks of each operator that does not say otherwise [default: number of cores]
+    #[arg(short, long, value_name = "N")]
+    pub parallelism: Option<NonZeroUsize>,
+
+    /// Worker threads [default: number of cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<NonZeroUsize>,
+
+    /// Print the plan of the job instead of running it
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_enum,
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "text",
+        conflicts_with = "report"
+    )]
+    pub plan: Option<PlanFormat>,
+
+    /// Groups into which keys are divided; the most subtasks a keyed operator can have [default: 128]
+    #[arg(long, value_name = "N")]
+    pub key_groups: Option<NonZeroU16>,
+
+    /// Keep exchanges between two single subtasks
+    #[arg(long)]
+    pub force_exchange: bool,
+
+    /// Source records per second over the whole job
+    #[arg(long, value_name = "N", value_parser = rate)]
+    pub throttle: Option<f64>,
+
+    /// How long a record waits in a batch that is not full [default: 100ms]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub buffer_timeout: Option<Duration>,
+
+    /// Memory for the batches of all exchanges [default: 256MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub buffer_memory: Option<ByteSize>,
+
+    /// What to log: off, error, warn, info, debug, trace, or a filter as in `RUST_LOG` [default: warn]
+    #[arg(long, value_name = "LEVEL")]
+    pub log: Option<String>,
+
+    /// Write the report at the end as JSON, to standard error or to a file
+    #[arg(long, value_name = "json[=FILE]")]
+    pub report: Option<ReportTo>,
+}
+
+/// How a plan is printed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum PlanFormat {
+    /// For people.
+    Text,
+    /// For Graphviz.
+    Dot,
+    /// For programs.
+    Json,
+}
+
+/// Where the report goes as JSON.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ReportTo {
+    /// To standard error, instead of the report for people.
+    Stderr,
+    /// To a file.
+    File(PathBuf),
+}
+
+impl FromStr for ReportTo {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "json" => Ok(Self::Stderr),
+            Some(("json", file)) if !file.is_empty() => Ok(Self::File(file.into())),
+            _ => Err("expected `json` or `json=FILE`".to_owned()),
+        }
+    }
+}
+
+fn duration(text: &str) -> std::result::Result<Duration, String> {
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    humantime::parse_duration(text).map_err(|error| format!("{error}; say for example 100ms"))
+}
+
+fn rate(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate),
+        _ => Err("expected a positive number of records per second".to_owned()),
+    }
+}
+
+/// The command line of a job, parsed once: together with the program's own flags if it has some.
+pub(crate) struct CommandLine {
+    program: String,
+    args: Vec<OsString>,
+    common: Option<CommonFlags>,
+}
+
+impl CommandLine {
+    pub(crate) fn new(program: String, args: Vec<OsString>) -> Self {
+        Self {
+            program,
+            args,
+            common: None,
+        }
+    }
+
+    /// Parses the program's flags and the common ones.
+    pub(crate) fn parse<A: Args>(&mut self) -> Result<A> {
+        if self.common.is_some() {
+            return Err(Error::new("`job.args()` can be called once"));
+        }
+        let own = A::augment_args(self.command());
+        let common = CommonFlags::augment_args(self.command());
+        for flag in own.get_arguments() {
+            let taken = common.get_arguments().any(|other| {
+                flag.get_id() == other.get_id()
+                    || (flag.get_long().is_some() && flag.get_long() == other.get_long())
+                    || (flag.get_short().is_some() && flag.get_short() == other.get_short())
+            });
+            if taken {
+                return Err(Error::new(format!(
+                    "the program's flag `{flag}` is one that every job has: give it another name"
+                )));
+            }
+        }
+        let matches = CommonFlags::augment_args(own).try_get_matches_from(self.argv())?;
+        self.common = Some(CommonFlags::from_arg_matches(&matches)?);
+        Ok(A::from_arg_matches(&matches)?)
+    }
+
+    /// The common flags, parsed alone if the program has asked for none of its own.
+    pub(crate) fn into_common(self) -> Result<CommonFlags> {
+        if let Some(common) = self.common {
+            return Ok(common);
+        }
+        let command = CommonFlags::augment_args(self.command());
+        let matches = command.try_get_matches_from(self.argv())?;
+        Ok(CommonFlags::from_arg_matches(&matches)?)
+    }
+
+    fn command(&self) -> Command {
+        Command::new("job").bin_name(&self.program)
+    }
+
+    fn argv(&self) -> Vec<OsString> {
+        let mut argv = vec![OsString::from(&self.program)];
+        argv.extend(self.args.iter().cloned());
+        argv
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Args, Debug)]
+    struct Own {
+        #[arg(long)]
+        input: Vec<String>,
+    }
+
+    #[derive(Args, Debug)]
+    struct Clashing {
+        #[arg(long)]
+        threads: u8,
+    }
+
+    fn line(args: &[&str]) -> CommandLine {
+        CommandLine::new("job".to_owned(), args.iter().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn own_and_common_flags_stand_side_by_side() {
+        let mut line = line(&[
+            "--input",
+            "a",
+            "-p",
+            "3",
+            "--input=b",
+            "--buffer-timeout",
+            "1ms",
+        ]);
+        let own: Own = line.parse().unwrap();
+        assert_eq!(own.input, ["a", "b"]);
+        let common = line.into_common().unwrap();
+        assert_eq!(common.parallelism.map(NonZeroUsize::get), Some(3));
+        assert_eq!(common.buffer_timeout, Some(Duration::from_millis(1)));
+    }
+
+    #[test]
+    fn values_are_understood() {
+        let parse = |args: &[&str]| line(args).into_common().unwrap();
+        assert_eq!(parse(&["--plan"]).plan, Some(PlanFormat::Text));
+        assert_eq!(parse(&["--plan=dot"]).plan, Some(PlanFormat::Dot));
+        assert_eq!(
+            parse(&["--buffer-memory", "64MiB"]).buffer_memory,
+            Some(ByteSize::mib(64))
+        );
+        assert_eq!(
+            parse(&["--buffer-timeout", "0"]).buffer_timeout,
+            Some(Duration::ZERO)
+        );
+        assert_eq!(
+            parse(&["--report", "json=r.json"]).report,
+            Some(ReportTo::File("r.json".into()))
+        );
+        assert_eq!(parse(&["--report", "json"]).report, Some(ReportTo::Stderr));
+        assert_eq!(parse(&["--throttle", "2.5"]).throttle, Some(2.5));
+    }
+
+    #[test]
+    fn what_is_wrong_or_contradictory_ends_with_code_2() {
+        for args in [
+            &["--no-such-flag"][..],
+            &["-p", "0"],
+            &["--threads", "x"],
+            &["--plan=png"],
+            &["--plan", "--report", "json"],
+            &["--throttle", "0"],
+            &["--throttle", "-1"],
+            &["--buffer-timeout", "5"],
+            &["--buffer-memory", "many"],
+            &["--key-groups", "0"],
+            &["--report", "xml"],
+            &["-p", "1", "-p", "2"],
+            &["stray"],
+        ] {
+            let error = line(args).into_common().unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}");
+        }
+        assert_eq!(line(&["--help"]).into_common().unwrap_err().exit_code(), 0);
+    }
+
+    #[test]
+    fn a_flag_that_every_job_has_cannot_be_the_programs_own() {
+        let error = line(&[]).parse::<Clashing>().unwrap_err();
+        assert!(error.to_string().contains("--threads"), "{error}");
+    }
+
+    #[test]
+    fn flags_are_asked_for_once() {
+        let mut line = line(&[]);
+        line.parse::<Own>().unwrap();
+        assert!(line.parse::<Own>().is_err());
+    }
+}

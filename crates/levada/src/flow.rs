@@ -1,0 +1,470 @@
+//! What can be done with a stream.
+//!
+//! `map`, `filter`, `flat_map`, `expand` and `inspect` keep no state. They return an open [`Pipe`], whose type knows every
+//! closure in it, like the iterators of the standard library; so a run of them becomes one loop. What follows closes the
+//! pipe: an exchange, a sink, or [`Flow::stream`], which gives back a plain `Stream<T>`.
+
+use std::any::type_name;
+use std::panic::Location;
+use std::sync::Arc;
+
+use levada_core::{Exchange, Key, Origin, Place};
+use levada_graph::{Edge, Node, NodeKind, Pattern, StepSpec};
+use levada_operators::aggregate::Top;
+use levada_operators::step::{
+    Emitter, ExpandStep, FilterStep, FlatMapStep, InspectStep, KeyStep, KeyedStep, MapStep,
+};
+use levada_runtime::wiring::{
+    Discard, EdgeFactory, HashEdge, PlainEdge, Relay, SinkNode, StepsNode,
+};
+use levada_runtime::{Sink, Step};
+
+use crate::job::Port;
+use crate::keyed::Keyed;
+use crate::stream::{SinkHandle, Stream};
+
+/// A stream, or one with stateless steps behind it.
+///
+/// Functions over streams take and return `Stream<T>`, or `impl Flow<Item = T>` to keep the steps fused:
+///
+/// ```
+/// use levada::prelude::*;
+///
+/// fn long_words(words: impl Flow<Item = String>) -> impl Flow<Item = String> {
+///     words.filter(|word| word.len() > 6)
+/// }
+/// ```
+///
+/// The closures of steps are shared by all subtasks. A captured variable cannot be changed (such state would be in no
+/// snapshot), so this does not compile:
+///
+/// ```compile_fail
+/// # use levada::prelude::*;
+/// fn numbered(words: Stream<String>) -> Stream<(u64, String)> {
+///     let mut n = 0;
+///     words.map(move |word| { n += 1; (n, word) }).stream()
+/// }
+/// ```
+///
+/// Locks and atomics do compile; what they hold is not saved either.
+pub trait Flow: Sized {
+    /// The records.
+    type Item: Send + 'static;
+    /// The records of the stream before the steps.
+    type Head: Send + 'static;
+    /// The steps.
+    type Steps: Step<Self::Head, Out = Self::Item>;
+
+    /// Opens the stream to steps.
+    fn open(self) -> Pipe<Self::Head, Self::Steps>;
+
+    /// Turns each record into another one.
+    #[track_caller]
+    fn map<B, F>(self, f: F) -> Pipe<Self::Head, MapStep<Self::Steps, F>>
+    where
+        F: Fn(Self::Item) -> B + Send + Sync + 'static,
+        B: Send + 'static,
+    {
+        let place = Location::caller();
+        self.open()
+            .then("map", place, |steps, origin| MapStep::new(steps, f, origin))
+    }
+
+    /// Lets pass the records for which `f` is true.
+    #[track_caller]
+    fn filter<F>(self, f: F) -> Pipe<Self::Head, FilterStep<Self::Steps, F>>
+    where
+        F: Fn(&Self::Item) -> bool + Send + Sync + 'static,
+    {
+        let place = Location::caller();
+        self.open().then("filter", place, |steps, origin| {
+            FilterStep::new(steps, f, origin)
+        })
+    }
+
+    /// Turns each record into the records of an iterator, however many: it is suspended while there is no room.
+    ///
+    /// The iterator must own what it iterates over; for a closure that borrows from its record there is
+    /// [`expand`](Flow::expand).
+    #[track_caller]
+    fn flat_map<B, F>(self, f: F) -> Pipe<Self::Head, FlatMapStep<Self::Steps, F>>
+    where
+        F: Fn(Self::Item) -> B + Send + Sync + 'static,
+        B: IntoIterator + 'static,
+        B::IntoIter: Send + 'static,
+        B::Item: Send + 'static,
+    {
+        let place = Location::caller();
+        self.open().then("flat_map", place, |steps, origin| {
+            FlatMapStep::new(steps, f, origin)
+        })
+    }
+
+    /// Turns each record into the records that `f` emits. What it emits without room waits as overdraft, so one call
+    /// should emit no more than fits into memory.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn words(lines: Stream<String>) -> impl Flow<Item = String> {
+    ///     lines.expand(|line, out| {
+    ///         for word in line.split_whitespace() {
+    ///             out.emit(word.to_lowercase());
+    ///         }
+    ///     })
+    /// }
+    /// ```
+    #[track_caller]
+    fn expand<B, F>(self, f: F) -> Pipe<Self::Head, ExpandStep<Self::Steps, F, B>>
+    where
+        F: Fn(Self::Item, &mut Emitter<'_, B>) + Send + Sync + 'static,
+        B: Send + 'static,
+    {
+        let place = Location::caller();
+        self.open().then("expand", place, |steps, origin| {
+            ExpandStep::new(steps, f, origin)
+        })
+    }
+
+    /// Shows each record to `f`.
+    #[track_caller]
+    fn inspect<F>(self, f: F) -> Pipe<Self::Head, InspectStep<Self::Steps, F>>
+    where
+        F: Fn(&Self::Item) + Send + Sync + 'static,
+    {
+        let place = Location::caller();
+        self.open().then("inspect", place, |steps, origin| {
+            InspectStep::new(steps, f, origin)
+        })
+    }
+
+    /// Closes the steps: a plain stream, to be named in a signature or used twice.
+    #[track_caller]
+    fn stream(self) -> Stream<Self::Item> {
+        let place = Location::caller();
+        let Pipe {
+            port, steps, specs, ..
+        } = self.open();
+        let name = specs.last().map_or("stream", |step| step.method);
+        let inner = &port.inner;
+        let node = inner.add_node(
+            Node {
+                kind: NodeKind::Steps,
+                origin: Origin::new(name, place),
+                steps: specs,
+                parallelism: None,
+                parallelism_max: None,
+                blocking: false,
+                outputs: Vec::new(),
+            },
+            StepsNode::<Self::Head, _>::new(steps),
+        );
+        inner.forward(&port, node, place, type_name::<Self::Head>());
+        inner.add_output(node, place)
+    }
+
+    /// Groups the records by a key. Records of one key go to one subtask, in the order in which each sender sent them.
+    ///
+    /// The key travels with the record. Where the record is larger than what is needed of it, `map` first: the cheapest
+    /// record is the one that does not travel.
+    #[track_caller]
+    fn key_by<K, F>(self, f: F) -> Keyed<K, Self::Item>
+    where
+        F: Fn(&Self::Item) -> K + Send + Sync + 'static,
+        K: Key,
+        Self::Item: Exchange,
+    {
+        let place = Location::caller();
+        let pipe = self.open().then("key_by", place, |steps, origin| {
+            KeyStep::new(steps, f, origin)
+        });
+        let factory = |steps, origin| HashEdge::<Self::Head, _>::new(steps, origin);
+        Keyed::new(pipe, "key_by", place, factory)
+    }
+
+    /// Groups pairs by their first half, which becomes the key without being cloned.
+    #[track_caller]
+    fn keyed<K, T>(self) -> Keyed<K, T>
+    where
+        Self: Flow<Item = (K, T)>,
+        K: Key,
+        T: Exchange,
+    {
+        let place = Location::caller();
+        let pipe = self.open().then("keyed", place, |steps, origin| {
+            KeyedStep::new(steps, origin)
+        });
+        let factory = |steps, origin| HashEdge::<<Self as Flow>::Head, _>::new(steps, origin);
+        Keyed::new(pipe, "keyed", place, factory)
+    }
+
+    /// Brings all records to one subtask, under the key `()`.
+    #[track_caller]
+    fn global(self) -> Keyed<(), Self::Item>
+    where
+        Self::Item: Exchange,
+    {
+        let place = Location::caller();
+        let pipe = self.open().then("global", place, |steps, origin| {
+            KeyStep::new(steps, |_: &Self::Item| (), origin)
+        });
+        let factory = |steps, origin| HashEdge::<Self::Head, _>::new(steps, origin);
+        Keyed::new(pipe, "global", place, factory).in_one_subtask()
+    }
+
+    /// Divides the records evenly: each sender sends to the subtasks in turn.
+    #[track_caller]
+    fn rebalance(self) -> Stream<Self::Item>
+    where
+        Self::Item: Exchange,
+    {
+        let place = Location::caller();
+        relay(
+            "rebalance",
+            place,
+            Pattern::Rebalance,
+            [self.open().half("rebalance", place, |steps, origin| {
+                Arc::new(PlainEdge::<Self::Head, _>::new(steps, origin))
+            })],
+        )
+    }
+
+    /// Gives every record to every subtask.
+    #[track_caller]
+    fn broadcast(self) -> Stream<Self::Item>
+    where
+        Self::Item: Exchange + Clone,
+    {
+        let place = Location::caller();
+        relay(
+            "broadcast",
+            place,
+            Pattern::Broadcast,
+            [self.open().half("broadcast", place, |steps, origin| {
+                Arc::new(PlainEdge::<Self::Head, _>::copying(steps, origin))
+            })],
+        )
+    }
+
+    /// The records of this stream and another one. There is no order between the two.
+    ///
+    /// Subtask i of the union reads subtask i of both streams; one of another parallelism than the larger is divided
+    /// evenly.
+    #[track_caller]
+    fn union<O>(self, other: O) -> Stream<Self::Item>
+    where
+        O: Flow<Item = Self::Item>,
+        Self::Item: Exchange,
+    {
+        let place = Location::caller();
+        let one = self.open().half("union", place, |steps, origin| {
+            Arc::new(PlainEdge::<Self::Head, _>::new(steps, origin))
+        });
+        let two = other.open().half("union", place, |steps, origin| {
+            Arc::new(PlainEdge::<O::Head, _>::new(steps, origin))
+        });
+        relay("union", place, Pattern::Pointwise, [one, two])
+    }
+
+    /// The records of this stream and any number of others.
+    #[track_caller]
+    fn union_all(self, others: impl IntoIterator<Item = Stream<Self::Item>>) -> Stream<Self::Item>
+    where
+        Self::Item: Exchange,
+    {
+        let place = Location::caller();
+        let mut halves = vec![self.open().half("union", place, |steps, origin| {
+            Arc::new(PlainEdge::<Self::Head, _>::new(steps, origin))
+        })];
+        for other in others {
+            halves.push(other.open().half("union", place, |steps, origin| {
+                Arc::new(PlainEdge::<Self::Item, _>::new(steps, origin))
+            }));
+        }
+        relay("union", place, Pattern::Pointwise, halves)
+    }
+
+    /// When the input is complete, the `count` records with the largest ranks, largest first. For one result whatever the
+    /// parallelism, the rank must tell all records apart.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    /// use std::cmp::Reverse;
+    ///
+    /// fn most_frequent(counts: Stream<(String, u64)>) -> Stream<(String, u64)> {
+    ///     counts.top("most-frequent", 10, |(word, count)| (*count, Reverse(word.clone())))
+    /// }
+    /// ```
+    #[track_caller]
+    fn top<O, F>(self, name: &str, count: usize, rank: F) -> Stream<Self::Item>
+    where
+        F: Fn(&Self::Item) -> O + Send + Sync + 'static,
+        O: Ord + 'static,
+        Self::Item: Exchange + Clone,
+    {
+        self.global()
+            .aggregate(name, |_| Top::new(count, rank))
+            .at_end()
+            .flat_map(|((), records)| records)
+            .stream()
+    }
+
+    /// Ends the stream in a sink.
+    #[track_caller]
+    fn sink<K>(self, name: &str, sink: K) -> SinkHandle
+    where
+        K: Sink<Self::Item>,
+        K::Writer: 'static,
+    {
+        let place = Location::caller();
+        let Pipe {
+            port, steps, specs, ..
+        } = self.open();
+        let inner = &port.inner;
+        let node = inner.add_node(
+            Node {
+                kind: NodeKind::Sink,
+                origin: Origin::new(name, place),
+                steps: specs,
+                parallelism: None,
+                parallelism_max: None,
+                blocking: sink.is_blocking(),
+                outputs: Vec::new(),
+            },
+            SinkNode::<Self::Head, _, _>::new(steps, sink),
+        );
+        inner.forward(&port, node, place, type_name::<Self::Head>());
+        SinkHandle {
+            inner: std::rc::Rc::clone(inner),
+            node,
+        }
+    }
+
+    /// Ends the stream where it is; its records are dropped.
+    #[track_caller]
+    fn discard(self) {
+        let place = Location::caller();
+        let stream = self.stream();
+        let port = &stream.port;
+        let node = port.inner.add_node(
+            Node {
+                kind: NodeKind::Relay,
+                origin: Origin::new("discard", place),
+                steps: Vec::new(),
+                parallelism: None,
+                parallelism_max: None,
+                blocking: false,
+                outputs: Vec::new(),
+            },
+            Discard::<Self::Item>::new(),
+        );
+        port.inner
+            .forward(port, node, place, type_name::<Self::Item>());
+    }
+}
+
+/// A stream with stateless steps behind it, still open to more of them.
+///
+/// It is used once: to use what comes out of it twice, close it with [`Flow::stream`] and clone that.
+#[must_use = "a pipe does nothing until something follows it"]
+pub struct Pipe<H, S> {
+    pub(crate) port: Port,
+    pub(crate) steps: S,
+    pub(crate) specs: Vec<StepSpec>,
+    head: std::marker::PhantomData<fn(H)>,
+}
+
+impl<H, S> Pipe<H, S> {
+    pub(crate) fn new(port: Port, steps: S, specs: Vec<StepSpec>) -> Self {
+        Self {
+            port,
+            steps,
+            specs,
+            head: std::marker::PhantomData,
+        }
+    }
+
+    /// The pipe with one more step.
+    fn then<N>(
+        self,
+        method: &'static str,
+        place: Place,
+        step: impl FnOnce(S, Origin) -> N,
+    ) -> Pipe<H, N> {
+        let mut specs = self.specs;
+        specs.push(StepSpec { method, place });
+        Pipe::new(
+            self.port,
+            step(self.steps, Origin::new(method, place)),
+            specs,
+        )
+    }
+
+    /// The beginning of an exchange, for an operator that reads from several.
+    fn half(
+        self,
+        method: &'static str,
+        place: Place,
+        factory: impl FnOnce(S, Origin) -> Arc<dyn EdgeFactory>,
+    ) -> Half {
+        Half {
+            factory: factory(self.steps, Origin::new(method, place)),
+            port: self.port,
+            specs: self.specs,
+        }
+    }
+}
+
+impl<H: Send + 'static, S: Step<H>> Flow for Pipe<H, S> {
+    type Item = S::Out;
+    type Head = H;
+    type Steps = S;
+
+    fn open(self) -> Self {
+        self
+    }
+}
+
+/// One edge into an operator that is about to be made.
+struct Half {
+    port: Port,
+    specs: Vec<StepSpec>,
+    factory: Arc<dyn EdgeFactory>,
+}
+
+/// Adds a node where streams meet.
+fn relay<T: Send + 'static>(
+    method: &'static str,
+    place: Place,
+    pattern: Pattern,
+    halves: impl IntoIterator<Item = Half>,
+) -> Stream<T> {
+    let mut halves = halves.into_iter().peekable();
+    let inner = halves
+        .peek()
+        .map(|half| std::rc::Rc::clone(&half.port.inner))
+        .expect("at least one stream is united");
+    let node = inner.add_node(
+        Node {
+            kind: NodeKind::Relay,
+            origin: Origin::new(method, place),
+            steps: Vec::new(),
+            parallelism: None,
+            parallelism_max: None,
+            blocking: false,
+            outputs: Vec::new(),
+        },
+        Relay,
+    );
+    for half in halves {
+        let edge = Edge {
+            output: half.port.output,
+            pattern,
+            steps: half.specs,
+            place,
+            record_type: type_name::<T>(),
+        };
+        inner.exchange(&half.port, node, edge, half.factory);
+    }
+    inner.add_output(node, place)
+}

@@ -1,0 +1,209 @@
+//! The job under construction.
+
+use std::cell::{Cell, RefCell};
+use std::ffi::OsString;
+use std::num::NonZeroU16;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use levada_core::{Origin, Place};
+use levada_graph::{Edge, EdgeId, JobGraph, Node, NodeId, NodeKind, Output};
+use levada_runtime::Source;
+use levada_runtime::wiring::{EdgeFactory, Fork, NodeFactory, OutputFactory, Program, SourceNode};
+
+use crate::args::{CommandLine, CommonFlags};
+use crate::error::{Error, Result};
+use crate::stream::Stream;
+
+/// The job that a program builds: sources are added here, everything else follows from their streams.
+pub struct Job {
+    pub(crate) inner: Rc<Building>,
+}
+
+/// The graph and the code of its nodes and edges, while the program adds to them.
+pub(crate) struct Building {
+    graph: RefCell<JobGraph>,
+    nodes: RefCell<Vec<Option<Arc<dyn NodeFactory>>>>,
+    outputs: RefCell<Vec<((NodeId, usize), Arc<dyn OutputFactory>)>>,
+    edges: RefCell<Vec<(EdgeId, Arc<dyn EdgeFactory>)>>,
+    line: RefCell<Option<CommandLine>>,
+    key_groups: Cell<Option<NonZeroU16>>,
+}
+
+/// What a job was built into.
+pub(crate) struct Built {
+    pub(crate) program: Program,
+    pub(crate) graph: JobGraph,
+    pub(crate) flags: CommonFlags,
+    pub(crate) key_groups: Option<NonZeroU16>,
+}
+
+/// An output of a node.
+#[derive(Clone)]
+pub(crate) struct Port {
+    pub(crate) inner: Rc<Building>,
+    pub(crate) node: NodeId,
+    pub(crate) output: usize,
+}
+
+impl Job {
+    pub(crate) fn new(program: String, args: Vec<OsString>) -> Self {
+        Self {
+            inner: Rc::new(Building {
+                graph: RefCell::default(),
+                nodes: RefCell::default(),
+                outputs: RefCell::default(),
+                edges: RefCell::default(),
+                line: RefCell::new(Some(CommandLine::new(program, args))),
+                key_groups: Cell::new(None),
+            }),
+        }
+    }
+
+    /// Adds a source. Its name is the uid of its positions.
+    #[track_caller]
+    pub fn source<S: Source>(&self, name: &str, source: S) -> Stream<S::Out> {
+        let place = Location::caller();
+        let node = self.inner.add_node(
+            Node {
+                kind: NodeKind::Source,
+                origin: Origin::new(name, place),
+                steps: Vec::new(),
+                parallelism: None,
+                parallelism_max: source.parallelism_max(),
+                blocking: source.is_blocking(),
+                outputs: Vec::new(),
+            },
+            SourceNode::new(source),
+        );
+        self.inner.add_output(node, place)
+    }
+
+    /// The program's own flags, parsed together with those of every job.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// #[derive(clap::Args)]
+    /// struct Flags {
+    ///     /// The file to read
+    ///     #[arg(long)]
+    ///     input: String,
+    /// }
+    ///
+    /// fn lines(job: &Job) -> levada::Result {
+    ///     let flags: Flags = job.args()?;
+    ///     job.source("lines", text_files(flags.input)).sink("out", stdout());
+    ///     Ok(())
+    /// }
+    /// # assert!(levada::Runner::new().args(["--inpt", "x"]).run(lines).is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// If the command line is wrong or asks for help, or if this is called twice.
+    pub fn args<A: clap::Args>(&self) -> Result<A> {
+        match &mut *self.inner.line.borrow_mut() {
+            Some(line) => line.parse(),
+            None => Err(Error::new("the job has been built")),
+        }
+    }
+
+    /// The number of key groups, unless the command line says otherwise: 128 by default, at most 32,768. It is fixed for
+    /// the life of the job's state.
+    pub fn key_groups(&self, count: NonZeroU16) {
+        self.inner.key_groups.set(Some(count));
+    }
+
+    /// The end of construction.
+    pub(crate) fn build(self) -> Result<Built> {
+        let line = self.inner.line.take();
+        let flags = match line {
+            Some(line) => line.into_common()?,
+            None => CommonFlags::default(),
+        };
+        let nodes = self.inner.nodes.take();
+        let program = Program {
+            nodes: nodes
+                .into_iter()
+                .map(|node| node.expect("every node of the graph has its code"))
+                .collect(),
+            outputs: self.inner.outputs.take().into_iter().collect(),
+            edges: self.inner.edges.take().into_iter().collect(),
+        };
+        Ok(Built {
+            program,
+            graph: self.inner.graph.take(),
+            flags,
+            key_groups: self.inner.key_groups.get(),
+        })
+    }
+}
+
+impl Building {
+    pub(crate) fn add_node(&self, node: Node, factory: impl NodeFactory + 'static) -> NodeId {
+        let id = self.reserve_node(node);
+        self.set_factory(id, factory);
+        id
+    }
+
+    /// Adds a node whose code is made later: a process with side outputs needs to know its number first.
+    pub(crate) fn reserve_node(&self, node: Node) -> NodeId {
+        self.nodes.borrow_mut().push(None);
+        self.graph.borrow_mut().add(node)
+    }
+
+    pub(crate) fn set_factory(&self, node: NodeId, factory: impl NodeFactory + 'static) {
+        self.nodes.borrow_mut()[node.0 as usize] = Some(Arc::new(factory));
+    }
+
+    pub(crate) fn add_output<T: Send + 'static>(
+        self: &Rc<Self>,
+        node: NodeId,
+        place: Place,
+    ) -> Stream<T> {
+        let output = self.graph.borrow_mut().add_output(node, Output { place });
+        let fork = Arc::new(Fork::<T>::new());
+        self.outputs
+            .borrow_mut()
+            .push(((node, output), Arc::clone(&fork) as Arc<dyn OutputFactory>));
+        Stream {
+            port: Port {
+                inner: Rc::clone(self),
+                node,
+                output,
+            },
+            fork,
+        }
+    }
+
+    /// Connects two nodes within a task.
+    pub(crate) fn forward(&self, from: &Port, to: NodeId, place: Place, record_type: &'static str) {
+        let edge = Edge {
+            output: from.output,
+            pattern: levada_graph::Pattern::Forward,
+            steps: Vec::new(),
+            place,
+            record_type,
+        };
+        self.graph.borrow_mut().connect(from.node, to, edge);
+    }
+
+    /// Connects two nodes by an exchange.
+    pub(crate) fn exchange(
+        &self,
+        from: &Port,
+        to: NodeId,
+        edge: Edge,
+        factory: Arc<dyn EdgeFactory>,
+    ) {
+        let id = self.graph.borrow_mut().connect(from.node, to, edge);
+        self.edges.borrow_mut().push((id, factory));
+    }
+
+    pub(crate) fn set_parallelism(&self, node: NodeId, parallelism: usize, place: Place) {
+        self.graph
+            .borrow_mut()
+            .set_parallelism(node, parallelism, place);
+    }
+}

@@ -1,0 +1,281 @@
+//! Keyed streams, and the operators that keep state per key.
+
+use std::any::type_name;
+use std::marker::PhantomData;
+use std::panic::Location;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use levada_core::{Exchange, Key, Origin, Place, State};
+use levada_graph::{Edge, Node, NodeId, NodeKind, Pattern};
+use levada_operators::aggregate::{Accumulate, Count, Fold, Gather, Reduce};
+use levada_operators::{Aggregate, Aggregates, Process, ProcessNode, RunningNode, SidePorts};
+use levada_runtime::Identity;
+use levada_runtime::wiring::{EdgeFactory, NodeFactory};
+
+use crate::flow::{Flow, Pipe};
+use crate::job::{Building, Port};
+use crate::side::{SideBuilder, SideOutputs};
+use crate::stream::Stream;
+
+/// Records of type `T` grouped by keys of type `K`.
+#[must_use = "a keyed stream does nothing until an operator follows it"]
+pub struct Keyed<K, T> {
+    port: Port,
+    edge: Edge,
+    factory: Arc<dyn EdgeFactory>,
+    parallelism_max: Option<(usize, &'static str)>,
+    records: PhantomData<fn() -> (K, T)>,
+}
+
+impl<K: Key, T: Exchange> Keyed<K, T> {
+    pub(crate) fn new<H, S, E>(
+        pipe: Pipe<H, S>,
+        method: &'static str,
+        place: Place,
+        factory: impl FnOnce(S, Origin) -> E,
+    ) -> Self
+    where
+        E: EdgeFactory + 'static,
+    {
+        Self {
+            edge: Edge {
+                output: pipe.port.output,
+                pattern: Pattern::Hash,
+                steps: pipe.specs,
+                place,
+                record_type: type_name::<(K, T)>(),
+            },
+            factory: Arc::new(factory(pipe.steps, Origin::new(method, place))),
+            port: pipe.port,
+            parallelism_max: None,
+            records: PhantomData,
+        }
+    }
+
+    pub(crate) fn in_one_subtask(self) -> Self {
+        Self {
+            parallelism_max: Some((1, "it has one key, which one subtask owns")),
+            ..self
+        }
+    }
+
+    /// How many records each key has had: an update per record, or with [`Updates::at_end`] one row per key.
+    #[track_caller]
+    pub fn count(self, name: &str) -> Updates<(K, u64)> {
+        self.running(name, Location::caller(), Gather(Count))
+    }
+
+    /// A value for each key, which starts as its type's default and to which every record is added.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn revenue(bids: Stream<(u64, u64)>) -> Stream<(u64, u64)> {
+    ///     bids.keyed().fold("revenue", |sum: &mut u64, price| *sum += price).stream()
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn fold<V, F>(self, name: &str, f: F) -> Updates<(K, V)>
+    where
+        F: Fn(&mut V, &T) + Send + Sync + 'static,
+        V: State + Clone,
+    {
+        self.running(name, Location::caller(), Fold::new(f))
+    }
+
+    /// One record for each key: the first one, into which every later one is combined.
+    #[track_caller]
+    pub fn reduce<F>(self, name: &str, f: F) -> Updates<(K, T)>
+    where
+        F: Fn(&mut T, &T) + Send + Sync + 'static,
+        T: Clone,
+    {
+        let place = Location::caller();
+        let reduce: Reduce<F> = Aggregates::<T>::new().reduce(f);
+        self.running(name, place, Gather(reduce))
+    }
+
+    /// An aggregate for each key: one of those that the closure's argument names, several as a tuple, or one's own.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn bids(bids: Stream<(u64, u64)>) -> Stream<(u64, (u64, u64))> {
+    ///     bids.keyed()
+    ///         .aggregate("bids", |prices| (prices.count(), prices.max(|price| *price)))
+    ///         .stream()
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn aggregate<A, F>(self, name: &str, f: F) -> Updates<(K, A::Out)>
+    where
+        F: FnOnce(Aggregates<T>) -> A,
+        A: Aggregate<T>,
+    {
+        let place = Location::caller();
+        self.running(name, place, Gather(f(Aggregates::new())))
+    }
+
+    /// The user's own operator, with state for each key.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// /// Passes on a reading that differs from the one before.
+    /// #[derive(Clone)]
+    /// struct Changes;
+    ///
+    /// impl Process for Changes {
+    ///     type Key = String;
+    ///     type In = (String, u64);
+    ///     type State = Option<u64>;
+    ///     type Out = (String, u64);
+    ///
+    ///     fn element(&self, (sensor, value): &(String, u64), context: &mut Context<'_, Self>) {
+    ///         if context.state().replace(*value) != Some(*value) {
+    ///             context.emit((sensor.clone(), *value));
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// fn changes(readings: Stream<(String, u64)>) -> Stream<(String, u64)> {
+    ///     readings.key_by(|(sensor, _)| sensor.clone()).process("changes", Changes)
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn process<P>(self, name: &str, process: P) -> Stream<P::Out>
+    where
+        P: Process<Key = K, In = T>,
+    {
+        let place = Location::caller();
+        let (node, inner) = self.reserve(name, place);
+        let main = inner.add_output(node, place);
+        let factory = ProcessNode::new(process, node.0, SidePorts::default());
+        inner.set_factory(node, factory);
+        main
+    }
+
+    /// The user's own operator with side outputs: the closure gets one handle, or a tuple of several, for the process to
+    /// keep. Returns the main stream and the side streams.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// /// Passes on even numbers; the others go to the side.
+    /// #[derive(Clone)]
+    /// struct Even { odd: SideOutput<u64> }
+    ///
+    /// impl Process for Even {
+    ///     type Key = u64;
+    ///     type In = u64;
+    ///     type State = ();
+    ///     type Out = u64;
+    ///
+    ///     fn element(&self, number: &u64, context: &mut Context<'_, Self>) {
+    ///         if number % 2 == 0 {
+    ///             context.emit(*number);
+    ///         } else {
+    ///             context.emit_to(&self.odd, *number);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// fn split(numbers: Stream<u64>) -> (Stream<u64>, Stream<u64>) {
+    ///     numbers.key_by(|n| n % 10).process_with_side("split", |odd| Even { odd })
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn process_with_side<P, S, F>(self, name: &str, f: F) -> (Stream<P::Out>, S::Streams)
+    where
+        P: Process<Key = K, In = T>,
+        S: SideOutputs,
+        F: FnOnce(S) -> P,
+    {
+        let place = Location::caller();
+        let (node, inner) = self.reserve(name, place);
+        let main = inner.add_output(node, place);
+        let mut builder = SideBuilder::new(Rc::clone(&inner), node, place);
+        let (handles, streams) = S::declare(&mut builder);
+        let ports = builder.into_ports();
+        inner.set_factory(node, ProcessNode::new(f(handles), node.0, ports));
+        (main, streams)
+    }
+
+    fn running<A>(self, name: &str, place: Place, accumulate: A) -> Updates<(K, A::Out)>
+    where
+        A: Accumulate<T>,
+    {
+        let at_end = Arc::new(AtomicBool::new(false));
+        let factory = RunningNode::<K, T, A>::new(accumulate, Arc::clone(&at_end));
+        let stream = self.operator(name, place, factory);
+        Updates { stream, at_end }
+    }
+
+    fn operator<O: Send + 'static>(
+        self,
+        name: &str,
+        place: Place,
+        factory: impl NodeFactory + 'static,
+    ) -> Stream<O> {
+        let (node, inner) = self.reserve(name, place);
+        inner.set_factory(node, factory);
+        inner.add_output(node, place)
+    }
+
+    /// Adds the operator's node, without its code.
+    fn reserve(self, name: &str, place: Place) -> (NodeId, Rc<Building>) {
+        let inner = Rc::clone(&self.port.inner);
+        let node = inner.reserve_node(Node {
+            kind: NodeKind::Operator,
+            origin: Origin::new(name, place),
+            steps: Vec::new(),
+            parallelism: None,
+            parallelism_max: self.parallelism_max,
+            blocking: false,
+            outputs: Vec::new(),
+        });
+        inner.exchange(&self.port, node, self.edge, self.factory);
+        (node, inner)
+    }
+}
+
+/// The stream of a running operator: an update for each record, unless [`at_end`](Updates::at_end) is called.
+pub struct Updates<O> {
+    stream: Stream<O>,
+    at_end: Arc<AtomicBool>,
+}
+
+impl<O: Send + 'static> Updates<O> {
+    /// One row per key when the input is complete, instead of an update per record.
+    #[must_use]
+    pub fn at_end(self) -> Stream<O> {
+        self.at_end.store(true, Ordering::Relaxed);
+        self.stream
+    }
+
+    /// Runs the operator in `parallelism` subtasks.
+    #[track_caller]
+    #[must_use]
+    pub fn parallelism(self, parallelism: usize) -> Self {
+        Self {
+            stream: self.stream.parallelism(parallelism),
+            at_end: self.at_end,
+        }
+    }
+}
+
+impl<O: Send + 'static> Flow for Updates<O> {
+    type Item = O;
+    type Head = O;
+    type Steps = Identity;
+
+    fn open(self) -> Pipe<O, Identity> {
+        self.stream.open()
+    }
+
+    fn stream(self) -> Stream<O> {
+        self.stream
+    }
+}

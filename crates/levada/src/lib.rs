@@ -1,0 +1,64 @@
+//! Levada: a dataflow engine for Rust programs.
+//!
+//! A job is a Rust program that describes a graph of operators over typed streams. Levada runs its operators on worker
+//! threads, connects them by bounded buffers that are granted as credits, and so lets a slow sink slow down its sources
+//! instead of filling the memory.
+//!
+//! ```
+//! use levada::prelude::*;
+//!
+//! fn lengths(job: &Job) {
+//!     job.source("words", iterator(vec!["to", "be", "or", "not", "to", "be"]))
+//!         .map(str::len)
+//!         .key_by(|length| *length)
+//!         .count("counts")
+//!         .at_end()
+//!         .sink("out", for_each(|(length, count)| println!("{count} words of {length} letters")));
+//! }
+//!
+//! let report = levada::Runner::new().run(lengths)?;
+//! assert_eq!(report.metrics.records_read(), 6);
+//! # Ok::<(), levada::Error>(())
+//! ```
+//!
+//! A program whose `main` is [`levada::main(job)`](main) gets the flags of every job on its command line. The guide in
+//! `docs/guide/` begins with a first job.
+//!
+//! What Levada is not: a cluster scheduler, a database, or a query language.
+
+mod args;
+mod entry;
+mod error;
+mod flow;
+mod job;
+mod keyed;
+mod logs;
+pub mod prelude;
+mod progress;
+mod report;
+mod runner;
+mod side;
+mod stream;
+
+pub use args::CommonFlags;
+pub use entry::main;
+pub use error::{Error, JobResult, Result};
+pub use flow::{Flow, Pipe};
+pub use job::Job;
+pub use keyed::{Keyed, Updates};
+pub use levada_connectors as connectors;
+pub use levada_core::{BoxError, Exchange, Key, KeyGroups, State, Timestamp};
+pub use levada_graph::{BufferOptions, Plan};
+pub use levada_operators::step::Emitter;
+pub use levada_operators::{
+    Aggregate, Aggregates, Context, OpenContext, Process, SideOutput, aggregate,
+};
+pub use levada_runtime::metrics;
+pub use levada_runtime::{
+    Drain, Environment, Event, Intake, Reader, ReaderContext, Sink, SinkContext, Source,
+    SourceContext, Status, Writer,
+};
+pub use report::Report;
+pub use runner::{Handle, Prepared, Runner};
+pub use side::SideOutputs;
+pub use stream::{SinkHandle, Stream};
