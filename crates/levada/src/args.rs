@@ -140,8 +140,13 @@ impl CommandLine {
                     || (flag.get_short().is_some() && flag.get_short() == other.get_short())
             });
             if taken {
+                let name = match (flag.get_long(), flag.get_short()) {
+                    (Some(long), _) => format!("--{long}"),
+                    (None, Some(short)) => format!("-{short}"),
+                    (None, None) => flag.get_id().to_string(),
+                };
                 return Err(Error::new(format!(
-                    "the program's flag `{flag}` is one that every job has: give it another name"
+                    "the program's flag `{name}` is one that every job has: give it another name"
                 )));
             }
         }

@@ -1,6 +1,7 @@
 //! The job under construction.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::ffi::OsString;
 use std::num::NonZeroU16;
 use std::panic::Location;
@@ -25,7 +26,7 @@ pub struct Job {
 pub(crate) struct Building {
     graph: RefCell<JobGraph>,
     nodes: RefCell<Vec<Option<Arc<dyn NodeFactory>>>>,
-    outputs: RefCell<Vec<((NodeId, usize), Arc<dyn OutputFactory>)>>,
+    outputs: RefCell<HashMap<(NodeId, usize), Arc<dyn OutputFactory>>>,
     edges: RefCell<Vec<(EdgeId, Arc<dyn EdgeFactory>)>>,
     line: RefCell<Option<CommandLine>>,
     key_groups: Cell<Option<NonZeroU16>>,
@@ -128,7 +129,7 @@ impl Job {
                 .into_iter()
                 .map(|node| node.expect("every node of the graph has its code"))
                 .collect(),
-            outputs: self.inner.outputs.take().into_iter().collect(),
+            outputs: self.inner.outputs.take(),
             edges: self.inner.edges.take().into_iter().collect(),
         };
         Ok(Built {
@@ -166,7 +167,7 @@ impl Building {
         let fork = Arc::new(Fork::<T>::new());
         self.outputs
             .borrow_mut()
-            .push(((node, output), Arc::clone(&fork) as Arc<dyn OutputFactory>));
+            .insert((node, output), Arc::clone(&fork) as Arc<dyn OutputFactory>);
         Stream {
             port: Port {
                 inner: Rc::clone(self),

@@ -28,12 +28,6 @@ use crate::report::Report;
 /// let job = move |job: &Job| {
 ///     job.source("numbers", iterator(0..5u64)).map(|n| n * n).sink("out", sink.clone());
 /// };
-/// # let (sink, receiver) = sink_channel(100);
-/// # let sink = std::sync::Mutex::new(Some(sink));
-/// # let job = move |job: &Job| {
-/// #     let sink = sink.lock().unwrap().take().unwrap();
-/// #     job.source("numbers", iterator(0..5u64)).map(|n| n * n).sink("out", sink);
-/// # };
 /// let handle = levada::Runner::new().parallelism(2).start(job)?;
 /// assert_eq!(receiver.iter().collect::<Vec<_>>(), [0, 1, 4, 9, 16]);
 /// handle.wait()?;

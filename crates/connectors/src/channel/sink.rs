@@ -33,7 +33,7 @@ pub fn sink_channel<T: Send + 'static>(capacity: usize) -> (ChannelSink<T>, Chan
         writers: Mutex::new(Vec::new()),
     });
     let sink = ChannelSink {
-        sender: Mutex::new(Some(sender)),
+        sender: Arc::new(Mutex::new(Some(sender))),
         places: Arc::clone(&places),
     };
     (sink, ChannelReceiver { receiver, places })
@@ -120,10 +120,20 @@ impl<T> Drop for ChannelReceiver<T> {
     }
 }
 
-/// The sink made by [`sink_channel`].
+/// The sink made by [`sink_channel`]. Clones are the same sink, and one of them can be used: a function that builds a job
+/// may be called more than once, a channel ends once.
 pub struct ChannelSink<T> {
-    sender: Mutex<Option<Sender<T>>>,
+    sender: Arc<Mutex<Option<Sender<T>>>>,
     places: Arc<Places>,
+}
+
+impl<T> Clone for ChannelSink<T> {
+    fn clone(&self) -> Self {
+        Self {
+            sender: Arc::clone(&self.sender),
+            places: Arc::clone(&self.places),
+        }
+    }
 }
 
 /// Writes into a channel.
@@ -138,7 +148,9 @@ impl<T: Send + 'static> Sink<T> for ChannelSink<T> {
     fn open(&self, context: &SinkContext) -> Result<ChannelWriter<T>, BoxError> {
         self.places.writers.lock().push(Arc::clone(&context.waker));
         let mut sender = self.sender.lock();
-        let mine = sender.clone().ok_or("the sink has been opened before")?;
+        let mine = sender
+            .clone()
+            .ok_or("the channel is filled by another job")?;
         if context.subtask + 1 == context.parallelism {
             // The stream ends when the last writer is dropped, so the sink must not keep a sender.
             *sender = None;

@@ -29,7 +29,7 @@ pub fn source_channel<T: Send + 'static>(capacity: usize) -> (ChannelSender<T>, 
     let (sender, receiver) = bounded(capacity);
     let reader = Arc::new(Waker::default());
     let source = ChannelSource {
-        receiver,
+        receiver: Arc::new(Mutex::new(Some(receiver))),
         reader: Arc::clone(&reader),
     };
     let sender = ChannelSender {
@@ -102,10 +102,21 @@ impl<T> Drop for ChannelSender<T> {
     }
 }
 
-/// The source made by [`source_channel`].
+/// The source made by [`source_channel`]. Clones are the same source, and one of them can be read: a function that builds a
+/// job may be called more than once, a channel can be read once.
 pub struct ChannelSource<T> {
-    receiver: Receiver<T>,
+    /// Taken by the reader, so that senders learn when it has gone.
+    receiver: Arc<Mutex<Option<Receiver<T>>>>,
     reader: Arc<Waker>,
+}
+
+impl<T> Clone for ChannelSource<T> {
+    fn clone(&self) -> Self {
+        Self {
+            receiver: Arc::clone(&self.receiver),
+            reader: Arc::clone(&self.reader),
+        }
+    }
 }
 
 /// Reads a channel.
@@ -129,9 +140,10 @@ impl<T: Send + 'static> Source for ChannelSource<T> {
         position: Option<u64>,
         context: &ReaderContext,
     ) -> Result<ChannelReader<T>, BoxError> {
+        let receiver = self.receiver.lock().take();
         *self.reader.0.lock() = Some(Arc::clone(&context.waker));
         Ok(ChannelReader {
-            receiver: self.receiver.clone(),
+            receiver: receiver.ok_or("the channel is read by another job")?,
             read: position.unwrap_or(0),
         })
     }
