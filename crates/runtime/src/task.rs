@@ -7,10 +7,11 @@ use crossbeam_channel::{Receiver, Sender, TrySendError};
 use levada_core::sync::Mutex;
 use levada_core::sync::atomic::{AtomicU64, Ordering};
 use levada_core::{Clock, Moment, Origin, Wake};
+use levada_state::StateError;
 
 use crate::error::Failure;
 use crate::metrics::{Activity, Clocked, TaskTimes};
-use crate::push::Ending;
+use crate::push::{Ending, Visitor};
 use crate::scheduler::{Schedule, TaskState};
 use crate::stage::{Progress, Stage};
 use crate::turn::{Limits, Turn};
@@ -136,6 +137,17 @@ impl TaskCell {
     #[must_use]
     pub fn activity(&self) -> Activity {
         self.clocked.times.read(self.clocked.clock.now()).0
+    }
+
+    /// Shows the state of a task that is not running to a visitor; a task that has ended has none.
+    ///
+    /// # Errors
+    /// What the visitor says.
+    pub fn visit(&self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
+        match &mut *self.body.lock() {
+            Some(body) => body.stage.visit(visitor),
+            None => Ok(()),
+        }
     }
 
     /// Polls the task once. Only for its scheduler, after the task was ready. Returns the time at which the poll ended.

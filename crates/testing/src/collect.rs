@@ -1,0 +1,91 @@
+//! A sink that keeps its records for a test to look at.
+
+use std::sync::Arc;
+
+use levada_core::BoxError;
+use levada_core::sync::Mutex;
+use levada_runtime::{Drain, Sink, SinkContext, Writer};
+
+/// A sink, and the records that it has committed.
+///
+/// Nothing is to be seen before the job commits: a cancelled job leaves nothing behind.
+#[must_use]
+pub fn collect<T>() -> (Collecting<T>, Collected<T>) {
+    let committed = Arc::new(Mutex::new(Vec::new()));
+    let collected = Collected {
+        committed: Arc::clone(&committed),
+    };
+    (Collecting { committed }, collected)
+}
+
+/// The sink made by [`collect`].
+pub struct Collecting<T> {
+    committed: Arc<Mutex<Vec<T>>>,
+}
+
+impl<T> Clone for Collecting<T> {
+    fn clone(&self) -> Self {
+        Self {
+            committed: Arc::clone(&self.committed),
+        }
+    }
+}
+
+/// The records of a [`Collecting`] sink.
+pub struct Collected<T> {
+    committed: Arc<Mutex<Vec<T>>>,
+}
+
+impl<T> Collected<T> {
+    /// Takes what has been committed: of each subtask in its order.
+    #[must_use]
+    pub fn take(&self) -> Vec<T> {
+        std::mem::take(&mut *self.committed.lock())
+    }
+
+    /// Takes what has been committed, sorted.
+    #[must_use]
+    pub fn sorted(&self) -> Vec<T>
+    where
+        T: Ord,
+    {
+        let mut records = self.take();
+        records.sort_unstable();
+        records
+    }
+}
+
+impl<T: Send + 'static> Sink<T> for Collecting<T> {
+    type Writer = CollectingWriter<T>;
+
+    fn open(&self, _: &SinkContext) -> Result<CollectingWriter<T>, BoxError> {
+        Ok(CollectingWriter {
+            written: Vec::new(),
+            committed: Arc::clone(&self.committed),
+        })
+    }
+}
+
+/// Collects in one subtask.
+pub struct CollectingWriter<T> {
+    written: Vec<T>,
+    committed: Arc<Mutex<Vec<T>>>,
+}
+
+impl<T: Send> Writer<T> for CollectingWriter<T> {
+    type Pending = ();
+
+    fn write(&mut self, records: &mut Drain<'_, T>) -> Result<(), BoxError> {
+        self.written.extend(records);
+        Ok(())
+    }
+
+    fn prepare(&mut self) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn commit(&mut self, (): ()) -> Result<(), BoxError> {
+        self.committed.lock().append(&mut self.written);
+        Ok(())
+    }
+}

@@ -1,0 +1,42 @@
+//! Testing of jobs and operators: a simulator that owns time, randomness, disk and scheduling, a harness for operators
+//! with state, and a sink that collects.
+//!
+//! A [`Simulation`] runs a whole job on the calling thread. Everything that differs from one run to the next in
+//! production (which task runs, for how long, how many credits there are, when a timer fires) is drawn from a seed, so
+//! that a seed that fails, fails again. The tasks, their polls and the code of the credits are those of production.
+//!
+//! ```
+//! use levada::prelude::*;
+//! use levada_testing::{Simulation, collect};
+//!
+//! for seed in 0..10 {
+//!     let (sink, collected) = collect();
+//!     let run = Simulation::new(seed).run(move |job: &Job| {
+//!         job.source("words", iterator(["to", "be", "or", "not", "to", "be"]))
+//!             .key_by(|word| word.len() as u64)
+//!             .count("counts")
+//!             .at_end()
+//!             .sink("out", sink.clone());
+//!     })?;
+//!     run.outcome?;
+//!     let mut counts = collected.take();
+//!     counts.sort_unstable();
+//!     assert_eq!(counts, [(2, 5), (3, 1)]);
+//! }
+//! # Ok::<(), levada::Error>(())
+//! ```
+//!
+//! What it does not do: threads. Races between two threads are the model checkers' (see `docs/architecture.md`).
+
+mod campaign;
+mod collect;
+mod harness;
+mod scheduler;
+mod simulation;
+mod world;
+
+pub use campaign::{Campaign, campaign};
+pub use collect::{Collected, Collecting, collect};
+pub use harness::Harness;
+pub use simulation::{Run, Simulated, Simulation};
+pub use world::{MemoryDisk, MemoryOutput, SeededRandom, VirtualClock};

@@ -1,0 +1,166 @@
+//! The scheduler of a simulation: a seed decides who runs next, and for how long.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use levada_core::random::SplitMix64;
+use levada_core::sync::Mutex;
+use levada_core::{Clock, Moment};
+use levada_runtime::scheduler::Schedule;
+use levada_runtime::{Limits, TaskCell};
+
+use crate::world::VirtualClock;
+
+/// Polls tasks on the calling thread.
+pub(crate) struct SimulatedScheduler {
+    state: Mutex<State>,
+    clock: Arc<VirtualClock>,
+}
+
+struct State {
+    random: SplitMix64,
+    ready: Vec<Arc<TaskCell>>,
+    /// By moment, then in the order in which they were set.
+    timers: BTreeMap<(Moment, u64), Arc<TaskCell>>,
+    timers_set: u64,
+    polls: u64,
+    /// Which task ran, poll by poll, folded into one number.
+    schedule: u64,
+    /// Whether tasks are sometimes woken for nothing.
+    spurious: bool,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Step {
+    /// A task was polled.
+    Polled,
+    /// Nobody was ready; time moved on to the next timer.
+    Waited,
+    /// Nobody is ready, and there is no timer.
+    Stuck,
+}
+
+impl SimulatedScheduler {
+    pub(crate) fn new(seed: u64, clock: Arc<VirtualClock>) -> Arc<Self> {
+        let mut random = SplitMix64::new(seed);
+        // A wake-up for nothing must do no harm. But it may hide that a real one was lost, so most seeds have none.
+        let spurious = random.below(4) == 0;
+        Arc::new(Self {
+            state: Mutex::new(State {
+                random,
+                ready: Vec::new(),
+                timers: BTreeMap::new(),
+                timers_set: 0,
+                polls: 0,
+                schedule: 0xcbf2_9ce4_8422_2325,
+                spurious,
+            }),
+            clock,
+        })
+    }
+
+    /// Polls one task, or lets time pass.
+    pub(crate) fn step(&self, tasks: &[Arc<TaskCell>]) -> Step {
+        self.fire();
+        if let Some(task) = self.pick(tasks) {
+            task.run();
+            return Step::Polled;
+        }
+        let next = self.state.lock().timers.keys().next().copied();
+        match next {
+            None => Step::Stuck,
+            Some((at, _)) => {
+                self.clock.advance_to(at);
+                Step::Waited
+            }
+        }
+    }
+
+    /// How many polls there were.
+    pub(crate) fn polls(&self) -> u64 {
+        self.state.lock().polls
+    }
+
+    /// A number that two runs share if they polled the same tasks in the same order.
+    pub(crate) fn schedule(&self) -> u64 {
+        self.state.lock().schedule
+    }
+
+    /// Forgets everybody: tasks and scheduler hold each other.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state.lock();
+        let ready = std::mem::take(&mut state.ready);
+        let timers = std::mem::take(&mut state.timers);
+        drop(state);
+        drop((ready, timers));
+    }
+
+    /// Takes a ready task, and lets some time pass for its poll.
+    fn pick(&self, tasks: &[Arc<TaskCell>]) -> Option<Arc<TaskCell>> {
+        let mut state = self.state.lock();
+        if state.ready.is_empty() {
+            return None;
+        }
+        if state.spurious && state.random.below(16) == 0 {
+            let any = state.random.below(tasks.len() as u64) as usize;
+            drop(state);
+            tasks[any].wake();
+            state = self.state.lock();
+        }
+        let ready = state.ready.len() as u64;
+        let index = state.random.below(ready) as usize;
+        let task = state.ready.swap_remove(index);
+        state.polls += 1;
+        // FNV-1a over the numbers of the tasks.
+        state.schedule = (state.schedule ^ task.id() as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        let nanos = 1_000 + state.random.below(200_000);
+        self.clock.advance(std::time::Duration::from_nanos(nanos));
+        Some(task)
+    }
+
+    /// Wakes the tasks whose time has come.
+    fn fire(&self) {
+        let now = self.clock.now();
+        loop {
+            let mut state = self.state.lock();
+            match state.timers.first_entry() {
+                Some(timer) if timer.key().0 <= now => {
+                    let task = timer.remove();
+                    drop(state);
+                    task.wake_by_timer();
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
+impl Schedule for SimulatedScheduler {
+    fn ready(&self, task: Arc<TaskCell>) {
+        self.state.lock().ready.push(task);
+    }
+
+    fn wake_at(&self, task: &Arc<TaskCell>, at: Moment) {
+        let mut state = self.state.lock();
+        state.timers_set += 1;
+        let key = (at, state.timers_set);
+        state.timers.insert(key, Arc::clone(task));
+    }
+
+    /// Polls of all lengths: often a single record, sometimes a long run.
+    fn limits(&self) -> Limits {
+        let random = &mut self.state.lock().random;
+        let records_max = match random.below(4) {
+            0 => 1,
+            1 => 4,
+            2 => 64,
+            _ => 4_096,
+        };
+        Limits {
+            records: 1 + u32::try_from(random.below(records_max)).expect("a few thousand records"),
+            batches: 1 + u32::try_from(random.below(4)).expect("a few batches"),
+            ..Limits::default()
+        }
+    }
+}

@@ -1,0 +1,379 @@
+//! A whole job on one thread, in virtual time, from a seed.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use levada::metrics::JobMetrics;
+use levada::{BufferOptions, Environment, Job, Runner};
+use levada_core::Clock;
+use levada_core::random::SplitMix64;
+use levada_runtime::metrics::Registry;
+use levada_runtime::scheduler::Schedule;
+use levada_runtime::{Coordinator, Error, Event, TaskCell, Visitor, launch};
+use levada_state::StateError;
+
+use crate::scheduler::{SimulatedScheduler, Step};
+use crate::world::{MemoryDisk, MemoryOutput, SeededRandom, VirtualClock};
+
+/// A run of a job that is decided by a seed.
+#[derive(Clone)]
+pub struct Simulation {
+    seed: u64,
+    runner: Runner,
+    disk: MemoryDisk,
+    output: MemoryOutput,
+    parallelism: Option<usize>,
+    one_credit: bool,
+    cancel_after: Option<u64>,
+    polls_max: u64,
+}
+
+impl Simulation {
+    /// The simulation of this seed. The seed chooses the parallelism (1 to 4) and the sizes of the buffers (down to one
+    /// credit and one record to a batch) too, unless they are set.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            runner: Runner::new(),
+            disk: MemoryDisk::default(),
+            output: MemoryOutput::default(),
+            parallelism: None,
+            one_credit: false,
+            cancel_after: None,
+            polls_max: 50_000_000,
+        }
+    }
+
+    /// Starts from this runner's flags and options.
+    #[must_use]
+    pub fn runner(mut self, runner: Runner) -> Self {
+        self.runner = runner;
+        self
+    }
+
+    /// Subtasks of each operator that does not say otherwise.
+    #[must_use]
+    pub fn parallelism(mut self, parallelism: usize) -> Self {
+        self.parallelism = Some(parallelism);
+        self
+    }
+
+    /// Starves every exchange: one credit to a channel, none to lend.
+    #[must_use]
+    pub fn one_credit(mut self) -> Self {
+        self.one_credit = true;
+        self
+    }
+
+    /// Cancels the job after so many polls.
+    #[must_use]
+    pub fn cancel_after(mut self, polls: u64) -> Self {
+        self.cancel_after = Some(polls);
+        self
+    }
+
+    /// The polls after which a job that has not ended is given up: 50 million unless it is set. A job without end would
+    /// otherwise hang its test.
+    #[must_use]
+    pub fn polls_max(mut self, polls: u64) -> Self {
+        self.polls_max = polls;
+        self
+    }
+
+    /// The files that the job sees.
+    #[must_use]
+    pub fn disk(&self) -> &MemoryDisk {
+        &self.disk
+    }
+
+    /// What the job writes to standard output.
+    #[must_use]
+    pub fn output(&self) -> &MemoryOutput {
+        &self.output
+    }
+
+    /// Builds a job and makes its tasks ready.
+    ///
+    /// # Errors
+    /// If the job cannot be built, planned or opened.
+    pub fn start<R: levada::JobResult>(
+        &self,
+        job: impl Fn(&Job) -> R,
+    ) -> levada::Result<Simulated> {
+        let clock = Arc::new(VirtualClock::default());
+        let mut random = SplitMix64::new(self.seed ^ 0x1e7a_da00);
+        let environment = Environment {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            disk: Arc::new(self.disk.clone()),
+            output: Arc::new(self.output.clone()),
+            random: Arc::new(SeededRandom::new(random.next())),
+        };
+        let drawn = 1 + random.below(4) as usize;
+        let runner = self
+            .runner
+            .clone()
+            .parallelism(self.parallelism.unwrap_or(drawn))
+            .threads(1)
+            .buffers(self.buffers(&mut random))
+            .environment(environment.clone());
+        let (program, plan, options, _) = runner.prepare(job)?.into_parts();
+        let scheduler = SimulatedScheduler::new(random.next(), Arc::clone(&clock));
+        let launched = launch(&program, plan, &environment, &options, &mut |_, _| {
+            Arc::clone(&scheduler) as Arc<dyn Schedule>
+        })
+        .map_err(Error::from)?;
+        let tasks = launched.tasks().to_vec();
+        let (coordinator, registry) = launched.into_parts();
+        Ok(Simulated {
+            seed: self.seed,
+            scheduler,
+            clock,
+            coordinator: Some(coordinator),
+            tasks,
+            registry,
+            events: Vec::new(),
+        })
+    }
+
+    /// Runs a job to its end.
+    ///
+    /// # Errors
+    /// If the job cannot be built, planned or opened. How it ended is in [`Run::outcome`].
+    pub fn run<R: levada::JobResult>(&self, job: impl Fn(&Job) -> R) -> levada::Result<Run> {
+        let mut simulated = self.start(job)?;
+        let mut given_up = None;
+        while !simulated.is_done() {
+            if self.cancel_after == Some(simulated.polls()) {
+                simulated.cancel();
+            }
+            if given_up.is_none() && simulated.polls() >= self.polls_max {
+                given_up = Some(Error::Deadlock {
+                    waiting: format!(
+                        "the job did not end within {} polls; {}",
+                        self.polls_max,
+                        simulated.waiting()
+                    ),
+                });
+                simulated.cancel();
+            }
+            if !simulated.step() {
+                given_up = Some(simulated.give_up());
+                break;
+            }
+        }
+        Ok(simulated.into_run(given_up))
+    }
+
+    fn buffers(&self, random: &mut SplitMix64) -> BufferOptions {
+        let records = [1, 3, 16, 1_024];
+        let small = BufferOptions {
+            batch_records_max: records[random.below(4) as usize],
+            exclusive: 1 + random.below(2) as u32,
+            floating: random.below(4) as u32,
+            ..BufferOptions::default()
+        };
+        if self.one_credit {
+            BufferOptions {
+                exclusive: 1,
+                floating: 0,
+                ..small
+            }
+        } else {
+            small
+        }
+    }
+}
+
+/// A job in the middle of its simulation.
+pub struct Simulated {
+    seed: u64,
+    scheduler: Arc<SimulatedScheduler>,
+    clock: Arc<VirtualClock>,
+    /// There until the job has ended.
+    coordinator: Option<Coordinator>,
+    tasks: Vec<Arc<TaskCell>>,
+    registry: Arc<Registry>,
+    events: Vec<Event>,
+}
+
+impl Simulated {
+    /// Polls one task, or moves time to the next timer. False if neither is possible.
+    pub fn step(&mut self) -> bool {
+        let step = self.scheduler.step(&self.tasks);
+        let events = self.coordinator().hear();
+        let heard = !events.is_empty();
+        self.events.extend(events);
+        step != Step::Stuck || heard
+    }
+
+    /// Goes on until nothing can run and no timer is set, or the job has ended.
+    pub fn settle(&mut self) {
+        while !self.is_done() && self.step() {}
+    }
+
+    /// Goes on until a condition holds; false if the job ended or got stuck before.
+    pub fn run_until(&mut self, mut condition: impl FnMut(&Self) -> bool) -> bool {
+        loop {
+            if condition(self) {
+                return true;
+            }
+            if self.is_done() || !self.step() {
+                return false;
+            }
+        }
+    }
+
+    /// Gives up the job; it ends within the next steps.
+    pub fn cancel(&mut self) {
+        self.coordinator().cancel();
+    }
+
+    /// Whether the job has ended.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.coordinator.as_ref().is_none_or(Coordinator::is_done)
+    }
+
+    /// How many polls there were.
+    #[must_use]
+    pub fn polls(&self) -> u64 {
+        self.scheduler.polls()
+    }
+
+    /// What is counted, as of now.
+    #[must_use]
+    pub fn metrics(&self) -> JobMetrics {
+        self.registry.metrics()
+    }
+
+    /// Virtual time since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        Duration::from_nanos(self.clock.now().as_nanos())
+    }
+
+    /// Shows the state of all tasks to a visitor.
+    ///
+    /// # Errors
+    /// What the visitor says.
+    pub fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
+        self.tasks.iter().try_for_each(|task| task.visit(visitor))
+    }
+
+    fn coordinator(&mut self) -> &mut Coordinator {
+        self.coordinator
+            .as_mut()
+            .expect("the coordinator is there until the job has ended")
+    }
+
+    /// What the tasks that have not ended are doing.
+    fn waiting(&self) -> String {
+        let mut text = format!("seed {}:", self.seed);
+        let tasks = self.coordinator.iter().flat_map(Coordinator::unended);
+        for task in tasks {
+            let _ = write!(
+                text,
+                " [{}] {} is {:?};",
+                task.id(),
+                task.head(),
+                task.activity()
+            );
+        }
+        text
+    }
+
+    /// Nothing can run, but the job has not ended: says who waits, and closes what is left.
+    fn give_up(&mut self) -> Error {
+        let deadlock = Error::Deadlock {
+            waiting: self.waiting(),
+        };
+        self.cancel();
+        while !self.is_done() {
+            assert!(self.step(), "a cancel wakes every task");
+        }
+        deadlock
+    }
+
+    fn into_run(mut self, given_up: Option<Error>) -> Run {
+        let outcome = self
+            .coordinator
+            .take()
+            .expect("a job ends once")
+            .into_outcome();
+        Run {
+            seed: self.seed,
+            outcome: match given_up {
+                Some(error) => Err(error),
+                None => outcome,
+            },
+            schedule: self.scheduler.schedule(),
+            polls: self.polls(),
+            elapsed: self.elapsed(),
+            metrics: self.metrics(),
+            events: std::mem::take(&mut self.events),
+        }
+    }
+}
+
+impl Drop for Simulated {
+    fn drop(&mut self) {
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.cancel();
+            while !self.is_done() && self.step() {}
+        }
+        self.scheduler.clear();
+    }
+}
+
+/// How a simulated job ended.
+#[derive(Debug)]
+pub struct Run {
+    /// The seed.
+    pub seed: u64,
+    /// How the job ended; [`Error::Deadlock`] if nothing could run any more.
+    pub outcome: Result<(), Error>,
+    /// A number that two runs share if they polled the same tasks in the same order.
+    pub schedule: u64,
+    /// How many polls there were.
+    pub polls: u64,
+    /// How much virtual time has passed.
+    pub elapsed: Duration,
+    /// What was counted.
+    pub metrics: JobMetrics,
+    /// What has happened.
+    pub events: Vec<Event>,
+}
+
+impl Run {
+    /// Asserts that the job came to its end, and that it gave back every buffer.
+    ///
+    /// # Panics
+    /// If it did not; the message names the seed.
+    #[track_caller]
+    pub fn expect_finished(&self) {
+        if let Err(error) = &self.outcome {
+            panic!("seed {}: {error}", self.seed);
+        }
+        self.expect_empty();
+    }
+
+    /// Asserts that every buffer has been given back.
+    ///
+    /// # Panics
+    /// If one has not; the message names the seed.
+    #[track_caller]
+    pub fn expect_empty(&self) {
+        for edge in &self.metrics.edges {
+            assert_eq!(
+                (edge.held, edge.overdraft),
+                (0, 0),
+                "seed {}: {edge:?}",
+                self.seed
+            );
+            assert!(edge.held_max <= edge.bound, "seed {}: {edge:?}", self.seed);
+        }
+        assert_eq!(self.metrics.overdraft.bytes, 0, "seed {}", self.seed);
+    }
+}
