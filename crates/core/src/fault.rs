@@ -25,6 +25,10 @@ pub const FAULTS: &[(&str, &str)] = &[
         "surplus-unseen",
         "a worker with more than one runnable task does not wake a sleeping one",
     ),
+    (
+        "wake-forgotten",
+        "a producer that waits for a credit is not woken when it comes",
+    ),
     ("credit-leaked", "a recycled buffer grants nobody a credit"),
     (
         "credit-doubled",

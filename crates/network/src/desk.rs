@@ -3,9 +3,9 @@
 use std::mem;
 use std::sync::Arc;
 
-use levada_core::Wake;
 use levada_core::sync::Mutex;
 use levada_core::sync::atomic::{AtomicBool, Ordering};
+use levada_core::{Wake, fault};
 
 use crate::batch::Entry;
 use crate::gauge::Charge;
@@ -73,6 +73,7 @@ impl<T> Desk<T> {
         inner.left.repaid |= overdraft;
         self.arrived.store(true, Ordering::Release);
         let wake = (credits > 0 || overdraft) && mem::take(&mut inner.starved);
+        let wake = wake && !fault!("wake-forgotten");
         drop(inner);
         if wake {
             self.maker.wake();

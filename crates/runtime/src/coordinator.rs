@@ -107,9 +107,11 @@ impl Coordinator {
         events
     }
 
-    /// Gives up the run.
+    /// Gives up the run, unless its sinks are committing: some may have by now, so the others must too.
     pub fn cancel(&mut self) {
-        self.abort(Err(Error::Cancelled));
+        if self.phase != Phase::Committing {
+            self.abort(Err(Error::Cancelled));
+        }
     }
 
     /// A task cannot run at all: no thread could be started for it.

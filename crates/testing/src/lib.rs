@@ -13,7 +13,8 @@
 //!     let (sink, collected) = collect();
 //!     let run = Simulation::new(seed).run(move |job: &Job| {
 //!         job.source("words", iterator(["to", "be", "or", "not", "to", "be"]))
-//!             .key_by(|word| word.len() as u64)
+//!             .map(|word| word.len() as u64)
+//!             .key_by(|length| *length)
 //!             .count("counts")
 //!             .at_end()
 //!             .sink("out", sink.clone());
