@@ -42,7 +42,8 @@ impl Default for BufferOptions {
         Self {
             memory: 256 << 20,
             batch_bytes: 32 << 10,
-            batch_records_max: 1_024,
+            // Of the smallest records, so that every full batch has its bytes: an entry has its timestamp at least.
+            batch_records_max: 4_096,
             exclusive: 2,
             floating: 8,
             queue_max: 1,

@@ -215,14 +215,15 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
     /// what has waited long enough. If the outbox needs a credit to go on, its task is woken by the next one.
     pub fn tend(&mut self, now: Moment) -> Tended {
         self.now = now;
-        self.collect();
-        self.flush();
-        while self.needs_credit() && !self.desk.await_credit() {
+        loop {
             self.collect();
-        }
-        Tended {
-            flush_at: self.flush_at,
-            room: self.room(),
+            let flush_at = self.flush();
+            if !self.needs_credit() || self.desk.await_credit() {
+                return Tended {
+                    flush_at,
+                    room: self.room(),
+                };
+            }
         }
     }
 
@@ -279,11 +280,20 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
     }
 
     fn room(&self) -> Room {
-        let stuck = self.limited > 0
+        let stuck = self.is_limited()
             || self.account.overdrawn()
             || self.failure.is_some()
             || (self.ended && self.queued > 0);
         if stuck { Room::Full } else { Room::Free }
+    }
+
+    /// Whether no route is left for the next record, or the one it must take may be among those that are full.
+    fn is_limited(&self) -> bool {
+        if R::CHOOSES {
+            self.limited == self.routes.len()
+        } else {
+            self.limited > 0
+        }
     }
 
     /// The open batch of a route is full: seals it, or says that there is no room.
@@ -296,13 +306,22 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
             let charge = Charge::new(&self.account, route.bytes, self.options.batch_bytes);
             route.limited = Some(charge);
             self.limited += 1;
-            for channel in &self.channels[self.routes[index].channels.clone()] {
-                if channel.backlog >= self.options.queue_max {
-                    channel.gauge.begin_waiting(self.now);
-                }
+            self.routing.set_closed(index, true);
+            if self.is_limited() {
+                self.begin_waiting();
             }
         }
         self.room()
+    }
+
+    /// Notes for which channels the producer waits.
+    fn begin_waiting(&self) {
+        for channel in &self.channels {
+            let limited = self.routes[channel.route].limited.is_some();
+            if limited && channel.backlog >= self.options.queue_max {
+                channel.gauge.begin_waiting(self.now);
+            }
+        }
     }
 
     fn may_seal(&self, index: usize) -> bool {
@@ -317,6 +336,7 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
         let entries = std::mem::take(&mut route.open);
         let charge = if let Some(charge) = route.limited.take() {
             self.limited -= 1;
+            self.routing.set_closed(index, false);
             charge
         } else {
             Charge::new(&self.account, route.bytes, self.options.batch_bytes)
@@ -410,28 +430,33 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
         }
     }
 
-    fn flush(&mut self) {
+    /// Seals the batches that have waited for long enough. Returns when to look again; a batch that waits behind others
+    /// for a credit needs no look, since the credit wakes the task.
+    fn flush(&mut self) -> Option<Moment> {
         if fault!("flush-forgotten") {
-            return;
+            return None;
         }
-        let mut open = false;
-        let due =
-            self.flush_at.is_some_and(|at| self.now >= at) || self.options.buffer_timeout.is_zero();
+        let timeout = self.options.buffer_timeout;
+        let due = timeout.is_zero() || self.flush_at.is_some_and(|at| self.now >= at);
+        let (mut open, mut sealable) = (false, false);
         for index in 0..self.routes.len() {
             if self.routes[index].open.is_empty() || self.routes[index].limited.is_some() {
                 continue;
             }
-            if due && self.may_seal(index) {
+            let may_seal = self.may_seal(index);
+            if due && may_seal {
                 self.seal(index);
             } else {
                 open = true;
+                sealable |= may_seal;
             }
         }
         if !open {
             self.flush_at = None;
-        } else if due || self.flush_at.is_none() {
-            self.flush_at = Some(self.now + self.options.buffer_timeout);
+        } else if self.flush_at.is_none() {
+            self.flush_at = Some(self.now + timeout);
         }
+        self.flush_at.filter(|_| sealable)
     }
 }
 

@@ -4,8 +4,16 @@ use levada_core::{KeyGroup, KeyGroups};
 
 /// Chooses the route of each record.
 pub trait Routing<T>: Send {
-    /// The index of a route, below the number of routes that the outbox has.
+    /// Whether a record may take any route: then one route that is full does not hold up the others.
+    const CHOOSES: bool = false;
+
+    /// The index of a route, below the number of routes that the outbox has; one that is not closed.
     fn route(&mut self, record: &T) -> usize;
+
+    /// Says that a route cannot take records, or can again. Only for a routing that [chooses](Self::CHOOSES).
+    fn set_closed(&mut self, route: usize, closed: bool) {
+        let _ = (route, closed);
+    }
 }
 
 /// A record that knows the group of its key.
@@ -41,11 +49,13 @@ impl<T: HasKeyGroup> Routing<T> for ByGroup {
     }
 }
 
-/// To each subtask in turn, record by record.
+/// To each subtask in turn, record by record, except to those that have no room: a slow consumer gets what it can take,
+/// and does not hold up the others.
 #[derive(Debug)]
 pub struct RoundRobin {
     next: usize,
-    routes: usize,
+    /// By route.
+    closed: Vec<bool>,
 }
 
 impl RoundRobin {
@@ -55,20 +65,30 @@ impl RoundRobin {
     pub fn new(routes: usize, first: usize) -> Self {
         Self {
             next: first % routes.max(1),
-            routes,
+            closed: vec![false; routes],
         }
     }
 }
 
 impl<T> Routing<T> for RoundRobin {
+    const CHOOSES: bool = true;
+
     #[inline]
     fn route(&mut self, _: &T) -> usize {
-        let route = self.next;
-        self.next += 1;
-        if self.next == self.routes {
-            self.next = 0;
+        loop {
+            let route = self.next;
+            self.next += 1;
+            if self.next == self.closed.len() {
+                self.next = 0;
+            }
+            if !self.closed[route] {
+                return route;
+            }
         }
-        route
+    }
+
+    fn set_closed(&mut self, route: usize, closed: bool) {
+        self.closed[route] = closed;
     }
 }
 

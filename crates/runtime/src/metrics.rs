@@ -4,6 +4,7 @@
 //! moment, and the clock is read when it goes from one to the next, never per record. Counters have one writer each, so
 //! counting a record is an ordinary addition.
 
+mod bottleneck;
 mod report;
 mod task;
 
@@ -13,6 +14,7 @@ use hdrhistogram::Histogram;
 use levada_core::sync::Mutex;
 use levada_core::sync::atomic::{AtomicU64, Ordering};
 
+pub use bottleneck::Bottleneck;
 pub use report::{
     ChannelMetrics, EdgeMetrics, JobMetrics, LatencyMetrics, OperatorMetrics, OverdraftMetrics,
     Registry, TaskMetrics,

@@ -1,5 +1,5 @@
 //! Testing of jobs and operators: a simulator that owns time, randomness, disk and scheduling, a harness for operators
-//! with state, and a sink that collects.
+//! with state, a sink that collects and one that stops.
 //!
 //! A [`Simulation`] runs a whole job on the calling thread. Everything that differs from one run to the next in
 //! production (which task runs, for how long, how many credits there are, when a timer fires) is drawn from a seed, so
@@ -34,10 +34,12 @@ mod collect;
 mod harness;
 mod scheduler;
 mod simulation;
+mod valve;
 mod world;
 
 pub use campaign::{Campaign, campaign};
 pub use collect::{Collected, Collecting, collect};
 pub use harness::Harness;
 pub use simulation::{Run, Simulated, Simulation};
+pub use valve::{Valve, Valved, valve};
 pub use world::{MemoryDisk, MemoryOutput, SeededRandom, VirtualClock};

@@ -262,6 +262,13 @@ impl Simulated {
         self.tasks.iter().try_for_each(|task| task.visit(visitor))
     }
 
+    /// How the job ended, once it has; as a deadlock if it has not.
+    #[must_use]
+    pub fn finish(mut self) -> Run {
+        let given_up = (!self.is_done()).then(|| self.give_up());
+        self.into_run(given_up)
+    }
+
     fn coordinator(&mut self) -> &mut Coordinator {
         self.coordinator
             .as_mut()

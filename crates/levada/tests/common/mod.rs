@@ -36,14 +36,16 @@ pub(crate) struct Results {
     pub(crate) last: Vec<(u64, u64)>,
 }
 
+type Out<T> = (Collecting<T>, Collected<T>);
+
 /// The sinks of the job, and what they collect.
 pub(crate) struct Everything {
     records: u64,
-    even: (Collecting<(u64, u64)>, Collected<(u64, u64)>),
-    odd: (Collecting<(u64, u64)>, Collected<(u64, u64)>),
-    left: (Collecting<u64>, Collected<u64>),
-    largest: (Collecting<u64>, Collected<u64>),
-    last: (Collecting<(u64, u64)>, Collected<(u64, u64)>),
+    even: Out<(u64, u64)>,
+    odd: Out<(u64, u64)>,
+    left: Out<u64>,
+    largest: Out<u64>,
+    last: Out<(u64, u64)>,
 }
 
 impl Everything {

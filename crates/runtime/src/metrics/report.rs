@@ -108,6 +108,10 @@ pub struct LatencyMetrics {
 pub struct EdgeMetrics {
     /// Its name.
     pub name: String,
+    /// The stage of its producers.
+    pub from_stage: u32,
+    /// The stage of its consumers.
+    pub to_stage: u32,
     /// The bytes it may hold, overdraft apart.
     pub bound: u64,
     /// The bytes it holds.
@@ -281,7 +285,10 @@ impl Registry {
                         });
                     }
                 }
+                let (from, to) = self.plan.graph().ends(exchange.edge);
                 EdgeMetrics {
+                    from_stage: self.plan.node(from).stage.0,
+                    to_stage: self.plan.node(to).stage.0,
                     name: self.plan.edge_name(exchange.edge).to_owned(),
                     bound: exchange.bound.bytes,
                     held: gauge.held(),

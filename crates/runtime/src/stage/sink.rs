@@ -20,6 +20,8 @@ pub(crate) struct SinkEnd<T, W: Writer<T>> {
     counters: Arc<OperatorCounters>,
     /// A record that the writer did not take.
     left: Option<Entry<T>>,
+    /// Whether the writer left records although there was time to take them: it will wake the task when it can.
+    stopped: bool,
     /// What the end of the input prepared.
     pending: Option<W::Pending>,
     /// Records written since the last look at the clock, and when they left their source.
@@ -36,6 +38,7 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
             operator,
             counters,
             left: None,
+            stopped: false,
             pending: None,
             unmeasured: 0,
             born: Moment::ZERO,
@@ -118,12 +121,7 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
             turn.look();
             self.measure(turn);
         }
-        // A writer that has left a record wakes the task when it can take it.
-        if self.left.is_some() {
-            Room::Full
-        } else {
-            Room::Free
-        }
+        if self.stopped { Room::Full } else { Room::Free }
     }
 
     fn visit(&mut self, _: &mut dyn Visitor) -> Result<(), StateError> {
@@ -151,6 +149,7 @@ impl<T: Send, W: Writer<T>> Push<T> for SinkEnd<T, W> {
             return turn.fail(&self.operator, error);
         }
         self.left = one;
+        self.stopped = self.left.is_some() && !turn.is_exhausted();
         if self.left.is_some() {
             Room::Full
         } else {
@@ -168,6 +167,7 @@ impl<T: Send, W: Writer<T>> Push<T> for SinkEnd<T, W> {
         if let Err(error) = written {
             return turn.fail(&self.operator, error);
         }
+        self.stopped = !turn.is_exhausted() && !unread.is_done();
         if turn.is_exhausted() || !unread.is_done() {
             Room::Full
         } else {
