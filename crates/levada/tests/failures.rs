@@ -4,7 +4,7 @@
 use std::hash::Hash;
 
 use levada::prelude::*;
-use levada::{Error, Result};
+use levada::{Error, Result, Runner};
 use levada_testing::{Simulation, collect};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize, Serializer};
 #[track_caller]
 fn check(world: impl Fn(&Simulation), job: impl Fn(&Job) -> Result, expected: &[&str]) {
     for seed in 0..12 {
-        let simulation = Simulation::new(seed);
+        let simulation = Simulation::new(seed).runner(Runner::new().force_exchange());
         world(&simulation);
         let message = match simulation.run(&job) {
             Err(error) => format!("{error:?}"),
@@ -137,7 +137,7 @@ fn a_record_larger_than_a_buffer_passes() {
     for seed in 0..20 {
         let (sink, collected) = collect();
         Simulation::new(seed)
-            .runner(levada::Runner::new().args(["--buffer-memory", "1MiB"]))
+            .runner(Runner::new().args(["--buffer-memory", "1MiB"]))
             .parallelism(2)
             .run(|job: &Job| {
                 job.source(
@@ -192,7 +192,7 @@ fn closures_that_panic() {
         }),
         ("out", |s| {
             s.map(|n| n % 50)
-                .sink("out", for_each(|n: u64| drop(100 / n)))
+                .sink("out", for_each(|n: u64| assert!(100 / n > 0)))
                 .end()
         }),
     ];
@@ -331,7 +331,7 @@ fn a_key_that_cannot_be_serialised_or_hashed() {
                 .sink("out", for_each(|_| {}));
             Ok(())
         },
-        &["`counts`", "@.count(\"counts\")", "0 has no hash"],
+        &["`counts`", "@.count(\"counts\")", "has no hash"],
     );
 }
 
@@ -466,7 +466,7 @@ fn errors_of_the_program_itself() {
 
 #[test]
 fn a_program_that_is_wrong_in_four_places_is_told_all_of_them() {
-    let error = levada::Runner::new()
+    let error = Runner::new()
         .prepare(|job: &Job| {
             let numbers = job.source("numbers", iterator(0..10u64)).parallelism(0);
             numbers.clone().rebalance().sink("out", for_each(|_| {}));

@@ -234,7 +234,10 @@ impl Wake for TaskWaker {
 impl Body {
     fn poll(&mut self, head: &Origin, limits: Limits, now: Moment) -> Polled {
         let caught = panic::catch_unwind(AssertUnwindSafe(|| self.advance(limits, now)));
-        let result = caught.unwrap_or_else(|payload| Err(Failure::panic(&*payload, head)));
+        let result = caught.unwrap_or_else(|payload| {
+            let panicked = Failure::panic(&*payload, head);
+            Err(self.turn.take_failure().unwrap_or(panicked))
+        });
         match result {
             Ok(polled) => polled,
             Err(failure) => self.fail(failure, head),

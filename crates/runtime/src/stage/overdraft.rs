@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::panic;
 use std::sync::Arc;
 
 use levada_core::{Origin, Room, Timestamp};
@@ -73,13 +74,14 @@ impl<T> Overdraft<T> {
     fn keep(&mut self, record: T, operator: &Origin, turn: &mut Turn) -> Room {
         let bytes = (self.waiting.len() as u64 + 1) * Self::BYTES;
         if bytes > self.bytes_max {
-            return turn.fail(
-                operator,
-                TooMuch {
-                    records: self.waiting.len() + 1,
-                    bytes_max: self.bytes_max,
-                },
-            );
+            let too_much = TooMuch {
+                records: self.waiting.len() + 1,
+                bytes_max: self.bytes_max,
+            };
+            let _ = turn.fail(operator, too_much);
+            // The closure may go on to emit for ever. Unwinding is the only way out of it; the task fails with what the
+            // turn has been told.
+            panic::resume_unwind(Box::new("a closure emitted too much"));
         }
         self.budget.charge(Self::BYTES);
         self.waiting.push_back((record, turn.timestamp));
