@@ -4,6 +4,8 @@ use std::fmt;
 
 use levada_core::BoxError;
 
+use crate::stream::SinkHandle;
+
 /// The result of a job program.
 pub type Result<T = ()> = std::result::Result<T, Error>;
 
@@ -121,6 +123,13 @@ pub trait JobResult {
     /// # Errors
     /// The program's own.
     fn into_result(self) -> Result;
+}
+
+/// A job whose last expression is its sink needs no semicolon.
+impl JobResult for SinkHandle {
+    fn into_result(self) -> Result {
+        Ok(())
+    }
 }
 
 impl JobResult for () {

@@ -1,0 +1,99 @@
+//! Operators that emit far more than there is room for.
+
+use levada::Runner;
+use levada::prelude::*;
+use levada_testing::{Simulation, valve};
+
+const OUTPUTS: u64 = 1_000_000;
+
+/// Two nested `flat_map`s of a million outputs each: a million million records from one.
+fn nested(job: &Job) -> impl Flow<Item = u64> {
+    job.source("one", iterator([0u64]))
+        .flat_map(|_| 0..OUTPUTS)
+        .flat_map(|outer| (0..OUTPUTS).map(move |inner| outer * OUTPUTS + inner))
+}
+
+#[test]
+fn nested_flat_maps_stop_where_there_is_no_room_and_go_on_where_they_were() {
+    for seed in 0..20 {
+        let (sink, valve) = valve();
+        let mut simulated = Simulation::new(seed)
+            .start(move |job: &Job| nested(job).rebalance().sink("out", sink.clone()))
+            .unwrap();
+        simulated.settle();
+        let metrics = simulated.metrics();
+        assert!(!simulated.is_done(), "seed {seed}");
+        for edge in &metrics.edges {
+            assert!(edge.held <= edge.bound, "seed {seed}: {edge:?}");
+        }
+        assert_eq!(
+            metrics.overdraft.bytes_max, 0,
+            "nothing of it is kept elsewhere"
+        );
+        valve.open();
+        let written = |simulated: &levada_testing::Simulated| simulated.metrics().records_written();
+        assert!(simulated.run_until(|simulated| written(simulated) > 20_000));
+        valve.close();
+        simulated.settle();
+        let mut records = valve.take();
+        records.sort_unstable();
+        // What has come out, and what is in the buffers, is the beginning of the sequence.
+        let distinct = records.windows(2).all(|pair| pair[0] != pair[1]);
+        assert!(distinct, "seed {seed}: nothing is doubled");
+        let in_buffers: u64 = metrics.edges.iter().map(|edge| edge.bound / 16).sum();
+        let last = records[records.len() - 1];
+        assert!(
+            last < records.len() as u64 + in_buffers,
+            "seed {seed}: nothing is lost"
+        );
+        simulated.cancel();
+        simulated.settle();
+        assert!(simulated.is_done(), "seed {seed}");
+        simulated.finish().expect_empty();
+    }
+}
+
+#[test]
+fn they_can_be_cancelled_on_threads_whether_or_not_anything_comes_out() {
+    let (sink, receiver) = sink_channel(10);
+    let handle = Runner::new()
+        .parallelism(2)
+        .start(move |job: &Job| nested(job).rebalance().sink("out", sink.clone()))
+        .unwrap();
+    assert_eq!(receiver.iter().take(10_000).count(), 10_000);
+    handle.cancel();
+    assert_eq!(handle.wait().unwrap_err().exit_code(), 130);
+
+    // A filter drops everything: the task still gives way, so that it hears of the cancel.
+    let handle = Runner::new()
+        .threads(1)
+        .start(|job: &Job| nested(job).filter(|_| false).sink("out", for_each(|_| {})))
+        .unwrap();
+    while handle.metrics().tasks.iter().all(|task| task.polls < 3) {
+        assert!(!handle.wait_for(std::time::Duration::from_millis(1)));
+    }
+    handle.cancel();
+    assert_eq!(handle.wait().unwrap_err().exit_code(), 130);
+}
+
+#[test]
+fn a_closure_that_emits_more_than_there_is_room_for_loses_nothing() {
+    for seed in 0..50 {
+        let (sink, valve) = valve();
+        let mut simulated = Simulation::new(seed)
+            .start(move |job: &Job| {
+                job.source("some", iterator(0..20u64))
+                    .expand(|n, out| (0..1_000).for_each(|i| out.emit(n * 1_000 + i)))
+                    .rebalance()
+                    .sink("out", sink.clone());
+            })
+            .unwrap();
+        simulated.settle();
+        valve.open();
+        simulated.settle();
+        simulated.finish().expect_finished();
+        let mut records = valve.take();
+        records.sort_unstable();
+        assert!(records == (0..20_000).collect::<Vec<_>>(), "seed {seed}");
+    }
+}
