@@ -8,12 +8,14 @@ use std::ops::{Deref, DerefMut};
 
 pub use imp::atomic;
 pub use imp::thread;
+pub use imp::thread_local;
 
 #[cfg(not(any(loom, shuttle)))]
 mod imp {
     pub(super) use parking_lot::{Condvar, Mutex, MutexGuard};
     pub use std::sync::atomic;
     pub use std::thread;
+    pub use std::thread_local;
 }
 
 #[cfg(loom)]
@@ -21,6 +23,7 @@ mod imp {
     pub use loom::sync::atomic;
     pub(super) use loom::sync::{Condvar, Mutex, MutexGuard};
     pub use loom::thread;
+    pub use loom::thread_local;
 }
 
 #[cfg(all(shuttle, not(loom)))]
@@ -28,6 +31,7 @@ mod imp {
     pub use shuttle::sync::atomic;
     pub(super) use shuttle::sync::{Condvar, Mutex, MutexGuard};
     pub use shuttle::thread;
+    pub use shuttle::thread_local;
 }
 
 /// A lock that is not poisoned by a panic: the task that panicked has failed, and its data is not used again.

@@ -13,6 +13,8 @@
 //! it.
 
 mod injector;
+#[cfg(all(test, any(loom, shuttle)))]
+mod model;
 mod own_thread;
 mod pool;
 mod sleep;

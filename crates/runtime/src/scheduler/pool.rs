@@ -13,8 +13,8 @@
 use std::cell::Cell;
 use std::sync::Arc;
 
-use levada_core::sync::Mutex;
 use levada_core::sync::atomic::{AtomicBool, Ordering};
+use levada_core::sync::{Mutex, thread_local};
 use levada_core::{Clock, Moment, fault};
 
 use crate::error::Error;
@@ -59,7 +59,7 @@ pub(crate) struct Workers {
 
 thread_local! {
     /// The pool (by address) and the number of the worker that this thread is.
-    static CURRENT: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
+    static CURRENT: Cell<Option<(usize, usize)>> = Cell::new(None);
 }
 
 impl Pool {
@@ -99,6 +99,13 @@ impl Pool {
         Ok(workers)
     }
 
+    /// Lets the workers return once they have nothing to run.
+    pub(super) fn stop(&self) {
+        self.timers.clear();
+        self.stop.store(true, Ordering::Release);
+        self.sleep.wake_all();
+    }
+
     /// Ready tasks in all queues, as of a moment ago.
     #[must_use]
     pub fn queued(&self) -> usize {
@@ -106,8 +113,8 @@ impl Pool {
         self.common.gauge() + queues.sum::<usize>()
     }
 
-    fn work(self: Arc<Self>, index: usize) {
-        CURRENT.set(Some((self.address(), index)));
+    pub(super) fn work(self: Arc<Self>, index: usize) {
+        CURRENT.with(|current| current.set(Some((self.address(), index))));
         let mut turn = 0u32;
         let mut slot_runs = 0;
         let mut now = self.clock.now();
@@ -144,7 +151,7 @@ impl Pool {
             });
             now = self.clock.now();
         }
-        CURRENT.set(None);
+        CURRENT.with(|current| current.set(None));
     }
 
     /// The next task for a worker: from its slot, its queue, the common queue, or another worker's queue.
@@ -189,7 +196,7 @@ impl Pool {
 
     fn current(&self) -> Option<usize> {
         CURRENT
-            .get()
+            .with(Cell::get)
             .filter(|(pool, _)| *pool == self.address())
             .map(|(_, worker)| worker)
     }
@@ -240,9 +247,7 @@ impl Schedule for Pool {
 impl Workers {
     /// Stops the workers and waits for them.
     pub(crate) fn join(self) {
-        self.pool.timers.clear();
-        self.pool.stop.store(true, Ordering::Release);
-        self.pool.sleep.wake_all();
+        self.pool.stop();
         for thread in self.threads {
             thread.join();
         }

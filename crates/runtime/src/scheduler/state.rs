@@ -62,14 +62,16 @@ impl TaskState {
             .0
             .compare_exchange(RUNNING, IDLE, Ordering::AcqRel, Ordering::Acquire);
         if slept.is_err() {
-            self.0.store(READY, Ordering::Release);
+            self.go_on();
         }
         slept.is_ok()
     }
 
     /// The poll has ended, and there is more to do. The caller must enqueue the task.
     pub fn go_on(&self) {
-        self.0.store(READY, Ordering::Release);
+        // Not a store: a wake-up that this overwrites must be read, or the poll that follows might not see what it was
+        // for. (Found by loom.)
+        self.0.swap(READY, Ordering::AcqRel);
     }
 
     /// The task is never polled again.
