@@ -107,3 +107,56 @@ impl<T> Default for Left<T> {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod model {
+    use levada_core::sync::atomic::AtomicUsize;
+    use levada_core::sync::thread;
+
+    use super::*;
+
+    /// Counts wake-ups.
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(&self) {
+            self.0.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// A maker that has found no credit and asked to be woken is woken by the next one, however the two race.
+    #[test]
+    fn a_credit_is_found_or_announced() {
+        loom::model(|| {
+            let bell = Arc::new(Bell(AtomicUsize::new(0)));
+            let desk = Arc::new(Desk::<u64>::new(4, Arc::clone(&bell) as Arc<dyn Wake>));
+            let consumer = {
+                let desk = Arc::clone(&desk);
+                thread::spawn(move || {
+                    desk.leave(0, 1, None);
+                    desk.leave(0, 1, None);
+                })
+            };
+            let mut left = Left::default();
+            let mut found = 0;
+            while found == 0 {
+                desk.collect(&mut left);
+                found += left.credits.drain(..).count();
+                if found == 0 && desk.await_credit() {
+                    break;
+                }
+            }
+            let asked = found == 0;
+            consumer.join().unwrap();
+            if asked {
+                assert!(bell.0.load(Ordering::Acquire) > 0, "nobody woke the maker");
+            }
+            desk.collect(&mut left);
+            assert_eq!(
+                found + left.credits.len(),
+                2,
+                "no credit is lost or doubled"
+            );
+        });
+    }
+}

@@ -1,0 +1,118 @@
+//! The word count example against the pipeline of Unix tools that its users would write.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const TEXT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/kjv.txt");
+
+/// `cargo test` builds the examples beside the tests.
+fn binary() -> PathBuf {
+    let test = env::current_exe().unwrap();
+    let profile = test.ancestors().nth(2).unwrap();
+    let binary = profile.join("examples/word_count");
+    assert!(binary.exists(), "build it with `cargo build --examples`");
+    binary
+}
+
+fn word_count(args: &[&str]) -> Output {
+    Command::new(binary()).args(args).output().unwrap()
+}
+
+/// `word<TAB>count`, sorted.
+fn by_tools() -> Vec<String> {
+    let pipeline = "tr -cs 'A-Za-z' '\\n' <\"$0\" | tr A-Z a-z | grep . | LC_ALL=C sort | uniq -c";
+    let output = Command::new("sh")
+        .args(["-c", pipeline, TEXT])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let counted = String::from_utf8(output.stdout).unwrap();
+    let mut rows: Vec<_> = counted
+        .lines()
+        .map(|line| {
+            let (count, word) = line.trim().split_once(' ').unwrap();
+            format!("{word}\t{count}")
+        })
+        .collect();
+    rows.sort_unstable();
+    rows
+}
+
+fn rows_in(dir: &Path) -> Vec<String> {
+    let mut rows = Vec::new();
+    for part in fs::read_dir(dir).unwrap() {
+        let text = fs::read_to_string(part.unwrap().path()).unwrap();
+        rows.extend(text.lines().map(str::to_owned));
+    }
+    rows.sort_unstable();
+    rows
+}
+
+#[test]
+fn counts_equal_those_of_the_tools_at_every_parallelism() {
+    let expected = by_tools();
+    assert!(expected.len() > 10_000);
+    for parallelism in ["1", "2", "5"] {
+        for more in [&[][..], &["--force-exchange", "--threads", "1"]] {
+            let dir = tempfile::tempdir().unwrap();
+            let out = dir.path().join("out");
+            let mut args = vec!["-p", parallelism, "--output", out.to_str().unwrap()];
+            args.extend(more);
+            let output = word_count(&args);
+            assert!(
+                output.status.success(),
+                "{}",
+                String::from_utf8_lossy(&output.stderr)
+            );
+            assert!(rows_in(&out) == expected, "-p {parallelism} {more:?}");
+            let table = String::from_utf8(output.stdout).unwrap();
+            let first: Vec<_> = table.lines().next().unwrap().split_whitespace().collect();
+            assert!(expected.contains(&first.join("\t")), "{table}");
+            assert_eq!(table.lines().count(), 10, "{table}");
+        }
+    }
+}
+
+#[test]
+fn exit_codes_and_messages() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("foreign"), "x").unwrap();
+    let dir = dir.path().to_str().unwrap();
+    for (args, code, message) in [
+        (&["--no-such-flag"][..], 2, "--no-such-flag"),
+        (&["--plan", "--report", "json"], 2, "cannot be used with"),
+        (
+            &["--input", "/no/such/file"],
+            1,
+            "there is no file /no/such/file",
+        ),
+        (&["--output", dir], 1, "foreign"),
+        (&["--output", "/proc/no"], 1, "`all-words`"),
+    ] {
+        let output = word_count(args);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{args:?}: {stderr}");
+        assert!(stderr.contains(message), "{args:?}: {stderr}");
+        assert!(output.stdout.is_empty());
+    }
+    let plan = word_count(&["--plan=json"]);
+    assert!(plan.status.success());
+    assert!(plan.stdout.starts_with(b"{"));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_the_job_with_a_message() {
+    let command = format!("'{}' | true", binary().display());
+    let output = Command::new("bash")
+        .args(["-c", &format!("set -o pipefail; {command}")])
+        .output()
+        .unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    // Whether the ten lines were written before the reader went away is a race; a message is there if they were not.
+    assert!(
+        output.status.success() || stderr.contains("`table`"),
+        "{stderr}"
+    );
+}
