@@ -1,0 +1,61 @@
+//! Levada's workloads against hand-written loops.
+//!
+//! Each comparison runs both sides in turn within one process and reports medians and their ratio: machines are noisy, and
+//! a ratio within one run is what can be trusted. `RESULTS.md` keeps the figures.
+
+mod backpressure;
+mod chain;
+mod exchange;
+mod measure;
+mod record;
+mod start;
+mod timeout;
+mod words;
+
+use clap::Parser;
+
+use measure::Plan;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Compares Levada with hand-written loops.
+#[derive(Parser)]
+struct Flags {
+    /// A hundredth of the records and three runs: to see that everything works
+    #[arg(long)]
+    quick: bool,
+
+    /// How long the stopped job is watched, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    stopped_for: u64,
+
+    /// Only the comparisons whose name contains this
+    only: Option<String>,
+}
+
+/// The name of a comparison, and what runs it.
+type Comparison = (&'static str, fn(&Plan));
+
+const COMPARISONS: &[Comparison] = &[
+    ("chain", chain::run),
+    ("exchange", exchange::run),
+    ("timeout", timeout::run),
+    ("start", start::run),
+    ("words", words::run),
+    ("backpressure", backpressure::run),
+];
+
+fn main() {
+    let flags = Flags::parse();
+    let plan = Plan {
+        runs: if flags.quick { 3 } else { 9 },
+        share: if flags.quick { 100 } else { 1 },
+        stopped_for: if flags.quick { 2 } else { flags.stopped_for },
+    };
+    for (name, run) in COMPARISONS {
+        if flags.only.as_ref().is_none_or(|only| name.contains(only)) {
+            run(&plan);
+        }
+    }
+}
