@@ -1,6 +1,5 @@
 //! The end of a chain that writes records out of the job.
 
-use std::iter;
 use std::sync::Arc;
 
 use levada_core::{BoxError, Moment, Origin, Room};
@@ -18,10 +17,14 @@ pub(crate) struct SinkEnd<T, W: Writer<T>> {
     writer: W,
     operator: Origin,
     counters: Arc<OperatorCounters>,
-    /// A record that the writer did not take.
-    left: Option<Entry<T>>,
+    /// Records that the writer has not taken. Behind fused steps records come one by one, and a call of the writer for
+    /// each would cost more than the steps: so a few are gathered. Empty whenever the input stops, ends, or is asked
+    /// whether there is room.
+    gathered: Vec<Entry<T>>,
     /// Whether the writer left records although there was time to take them: it will wake the task when it can.
     stopped: bool,
+    /// Whether the input is complete.
+    ended: bool,
     /// What the end of the input prepared.
     pending: Option<W::Pending>,
     /// Records written since the last look at the clock, and when they left their source.
@@ -37,8 +40,9 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
             writer,
             operator,
             counters,
-            left: None,
+            gathered: Vec::new(),
             stopped: false,
+            ended: false,
             pending: None,
             unmeasured: 0,
             born: Moment::ZERO,
@@ -67,6 +71,47 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
         written
     }
 
+    /// Gives the writer what has been gathered.
+    fn write_gathered(&mut self, turn: &mut Turn) -> Room {
+        if self.gathered.is_empty() {
+            return Room::Free;
+        }
+        let timestamp = turn.timestamp;
+        let mut gathered = std::mem::take(&mut self.gathered);
+        let mut records = gathered.drain(..);
+        let written = self.write(&mut records, turn);
+        // What the writer has left is moved to the front.
+        let left: Vec<_> = records.collect();
+        self.gathered = if left.is_empty() { gathered } else { left };
+        turn.timestamp = timestamp;
+        if let Err(error) = written {
+            return turn.fail(&self.operator, error);
+        }
+        self.stopped = !self.gathered.is_empty() && !turn.is_exhausted();
+        if self.gathered.is_empty() {
+            Room::Free
+        } else {
+            Room::Full
+        }
+    }
+
+    fn prepare(&mut self, turn: &mut Turn) -> Room {
+        match self.guarded(Writer::prepare) {
+            Ok(pending) => {
+                self.pending = Some(pending);
+                Room::Free
+            }
+            Err(failure) => turn.fail_with(failure),
+        }
+    }
+
+    /// How many records are gathered: one if records own memory, of which a few could be a lot.
+    const GATHERED_MAX: usize = if std::mem::needs_drop::<T>() || size_of::<Entry<T>>() > 1_024 {
+        1
+    } else {
+        64
+    };
+
     /// Counts the latency of what has been written since the last time.
     #[inline(never)]
     fn measure(&mut self, turn: &mut Turn) {
@@ -91,29 +136,26 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
 
 impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
     fn resume(&mut self, turn: &mut Turn) -> Room {
-        match self.left.take() {
-            None => Room::Free,
-            Some(entry) => {
-                turn.timestamp = entry.timestamp;
-                self.push(entry.record, turn)
-            }
+        if self.write_gathered(turn).is_full() {
+            return Room::Full;
         }
+        if self.ended && self.pending.is_none() {
+            return self.prepare(turn);
+        }
+        Room::Free
     }
 
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
-        match signal {
-            Signal::Watermark(_) => Room::Free,
-            Signal::End => match self.guarded(Writer::prepare) {
-                Ok(pending) => {
-                    self.pending = Some(pending);
-                    Room::Free
-                }
-                Err(failure) => turn.fail_with(failure),
-            },
+        if signal == Signal::End {
+            self.ended = true;
+            return self.resume(turn);
         }
+        Room::Free
     }
 
     fn tend(&mut self, turn: &mut Turn) -> Room {
+        // A poll whose time is over is followed by another; only one that waits must leave nothing.
+        let _ = self.write_gathered(turn);
         if std::mem::take(&mut self.unflushed) {
             if let Err(failure) = self.guarded(Writer::flush) {
                 let _ = turn.fail_with(failure);
@@ -139,21 +181,14 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
 impl<T: Send, W: Writer<T>> Push<T> for SinkEnd<T, W> {
     #[inline]
     fn push(&mut self, record: T, turn: &mut Turn) -> Room {
-        let mut one = Some(Entry {
+        self.gathered.push(Entry {
             record,
             timestamp: turn.timestamp,
         });
-        // The turn may be over; the record has been taken all the same and is offered again by `resume`.
-        let written = self.write(&mut iter::from_fn(|| one.take()), turn);
-        if let Err(error) = written {
-            return turn.fail(&self.operator, error);
-        }
-        self.left = one;
-        self.stopped = self.left.is_some() && !turn.is_exhausted();
-        if self.left.is_some() {
-            Room::Full
-        } else {
+        if self.gathered.len() < Self::GATHERED_MAX {
             Room::Free
+        } else {
+            self.write_gathered(turn)
         }
     }
 
