@@ -62,3 +62,16 @@ pub use report::Report;
 pub use runner::{Handle, Prepared, Runner};
 pub use side::SideOutputs;
 pub use stream::{SinkHandle, Stream};
+
+/// The README and the guide are tested with the code.
+#[cfg(doctest)]
+mod guide {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/guide/01-first-job.md")]
+    mod first_job {}
+    #[doc = include_str!("../../../docs/guide/02-streams-and-state.md")]
+    mod streams_and_state {}
+    #[doc = include_str!("../../../docs/guide/03-backpressure.md")]
+    mod backpressure {}
+}

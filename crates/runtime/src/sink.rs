@@ -125,14 +125,21 @@ pub trait Writer<T>: Send {
 pub struct Drain<'a, T> {
     records: &'a mut dyn Iterator<Item = Entry<T>>,
     turn: &'a mut Turn,
+    /// Whether the drain goes on when the time is over, since there is little left.
+    to_the_end: bool,
     taken: u64,
 }
 
 impl<'a, T> Drain<'a, T> {
-    pub(crate) fn new(records: &'a mut dyn Iterator<Item = Entry<T>>, turn: &'a mut Turn) -> Self {
+    pub(crate) fn new(
+        records: &'a mut dyn Iterator<Item = Entry<T>>,
+        turn: &'a mut Turn,
+        to_the_end: bool,
+    ) -> Self {
         Self {
             records,
             turn,
+            to_the_end,
             taken: 0,
         }
     }
@@ -153,7 +160,7 @@ impl<T> Iterator for Drain<'_, T> {
 
     #[inline]
     fn next(&mut self) -> Option<T> {
-        if self.turn.is_exhausted() {
+        if self.turn.is_exhausted() && !self.to_the_end {
             return None;
         }
         let entry = self.records.next()?;

@@ -18,8 +18,8 @@ pub(crate) struct SinkEnd<T, W: Writer<T>> {
     operator: Origin,
     counters: Arc<OperatorCounters>,
     /// Records that the writer has not taken. Behind fused steps records come one by one, and a call of the writer for
-    /// each would cost more than the steps: so a few are gathered. Empty whenever the input stops, ends, or is asked
-    /// whether there is room.
+    /// each would cost more than the steps: so a few are gathered. Empty
+    /// between two polls, unless the writer has stopped.
     gathered: Vec<Entry<T>>,
     /// Whether the writer left records although there was time to take them: it will wake the task when it can.
     stopped: bool,
@@ -56,11 +56,12 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
         &mut self,
         records: &mut dyn Iterator<Item = Entry<T>>,
         turn: &mut Turn,
+        to_the_end: bool,
     ) -> Result<(), BoxError> {
         if turn.born() != self.born {
             self.measure(turn);
         }
-        let mut drain = Drain::new(records, turn);
+        let mut drain = Drain::new(records, turn, to_the_end);
         let blame = Blame::on(&self.operator);
         let written = self.writer.write(&mut drain);
         blame.lift();
@@ -79,7 +80,7 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
         let timestamp = turn.timestamp;
         let mut gathered = std::mem::take(&mut self.gathered);
         let mut records = gathered.drain(..);
-        let written = self.write(&mut records, turn);
+        let written = self.write(&mut records, turn, true);
         // What the writer has left is moved to the front.
         let left: Vec<_> = records.collect();
         self.gathered = if left.is_empty() { gathered } else { left };
@@ -87,12 +88,8 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
         if let Err(error) = written {
             return turn.fail(&self.operator, error);
         }
-        self.stopped = !self.gathered.is_empty() && !turn.is_exhausted();
-        if self.gathered.is_empty() {
-            Room::Free
-        } else {
-            Room::Full
-        }
+        self.stopped = !self.gathered.is_empty();
+        if self.stopped { Room::Full } else { Room::Free }
     }
 
     fn prepare(&mut self, turn: &mut Turn) -> Room {
@@ -105,7 +102,7 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
         }
     }
 
-    /// How many records are gathered: one if records own memory, of which a few could be a lot.
+    /// How many records are gathered, if so many take no more than the pace of the turn: one if records own memory, of which a few could be a lot.
     const GATHERED_MAX: usize = if std::mem::needs_drop::<T>() || size_of::<Entry<T>>() > 1_024 {
         1
     } else {
@@ -154,7 +151,7 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
     }
 
     fn tend(&mut self, turn: &mut Turn) -> Room {
-        // A poll whose time is over is followed by another; only one that waits must leave nothing.
+        // Nothing is left between two polls, unless the writer does not take it.
         let _ = self.write_gathered(turn);
         if std::mem::take(&mut self.unflushed) {
             if let Err(failure) = self.guarded(Writer::flush) {
@@ -185,7 +182,7 @@ impl<T: Send, W: Writer<T>> Push<T> for SinkEnd<T, W> {
             record,
             timestamp: turn.timestamp,
         });
-        if self.gathered.len() < Self::GATHERED_MAX {
+        if self.gathered.len() < Self::GATHERED_MAX.min(turn.pace()) {
             Room::Free
         } else {
             self.write_gathered(turn)
@@ -198,7 +195,7 @@ impl<T: Send, W: Writer<T>> Push<T> for SinkEnd<T, W> {
         clone: Option<fn(&T) -> T>,
         turn: &mut Turn,
     ) -> Room {
-        let written = unread.drain(clone, |records| self.write(records, turn));
+        let written = unread.drain(clone, |records| self.write(records, turn, false));
         if let Err(error) = written {
             return turn.fail(&self.operator, error);
         }
