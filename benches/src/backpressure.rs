@@ -79,7 +79,7 @@ pub(crate) fn run(plan: &Plan) {
     let written = report
         .metrics
         .operator("stopped")
-        .map_or(0, |sink| sink.sum_in());
+        .map_or(0, levada::metrics::OperatorMetrics::sum_in);
     assert_eq!(written, 2 * records, "nothing is lost or doubled");
     println!("  went on: {written} records came out of {}", 2 * records);
 }

@@ -18,7 +18,7 @@ fn job(records: u64, timeout: Duration) {
             job.source("records", generator(Record::new).count(records))
                 .key_by(|record| record.words[1] % 1_000)
                 .fold("sums", |sum: &mut u64, record| {
-                    *sum = sum.wrapping_add(record.sum())
+                    *sum = sum.wrapping_add(record.sum());
                 })
                 .sink(
                     "out",
@@ -37,10 +37,10 @@ pub(crate) fn run(plan: &Plan) {
         "timeout (keyed sums, 2 x 2 subtasks)",
         records,
         ("--buffer-timeout 100ms", || {
-            job(records, Duration::from_millis(100))
+            job(records, Duration::from_millis(100));
         }),
         ("--buffer-timeout 1ms", || {
-            job(records, Duration::from_millis(1))
+            job(records, Duration::from_millis(1));
         }),
     );
 }

@@ -58,6 +58,10 @@ pub(crate) struct Workers {
 }
 
 thread_local! {
+    #[expect(
+        clippy::missing_const_for_thread_local,
+        reason = "the model checkers' thread locals know no constants"
+    )]
     /// The pool (by address) and the number of the worker that this thread is.
     static CURRENT: Cell<Option<(usize, usize)>> = Cell::new(None);
 }
