@@ -88,7 +88,7 @@ fn text_that_is_not_utf8() {
     let world = |simulation: &Simulation| {
         simulation
             .disk()
-            .put("in.txt", b"one\ntwo\nth\xffee\n".as_slice())
+            .put("in.txt", b"one\ntwo\nth\xffee\n".as_slice());
     };
     check(
         world,
@@ -118,7 +118,7 @@ fn a_line_beyond_the_limit() {
         |simulation| {
             simulation
                 .disk()
-                .put("in.txt", format!("short\n{}\n", "x".repeat(2_000)))
+                .put("in.txt", format!("short\n{}\n", "x".repeat(2_000)));
         },
         |job| {
             job.source("lines", text_files("in.txt").line_bytes_max(1_000))
@@ -158,42 +158,43 @@ fn a_record_larger_than_a_buffer_passes() {
 
 #[test]
 fn closures_that_panic() {
-    let steps: [(&str, fn(Stream<u64>)); 7] = [
+    type Build = fn(Stream<u64>);
+    let steps: [(&str, Build); 7] = [
         ("map", |s| {
             s.map(|n| 100 / (n % 50))
                 .sink("out", for_each(|_| {}))
-                .end()
+                .end();
         }),
         ("filter", |s| {
             s.filter(|n| 100 / (n % 50) > 0)
                 .sink("out", for_each(|_| {}))
-                .end()
+                .end();
         }),
         ("flat_map", |s| {
             s.flat_map(|n| [100 / (n % 50)])
                 .sink("out", for_each(|_| {}))
-                .end()
+                .end();
         }),
         ("expand", |s| {
             s.expand(|n, out| out.emit(100 / (n % 50)))
                 .sink("out", for_each(|_| {}))
-                .end()
+                .end();
         }),
         ("inspect", |s| {
             s.inspect(|n| assert!(100 / (n % 50) > 0))
                 .sink("out", for_each(|_| {}))
-                .end()
+                .end();
         }),
         ("key_by", |s| {
             s.key_by(|n| 100 / (n % 50))
                 .count("counts")
                 .sink("out", for_each(|_| {}))
-                .end()
+                .end();
         }),
         ("out", |s| {
             s.map(|n| n % 50)
                 .sink("out", for_each(|n: u64| assert!(100 / n > 0)))
-                .end()
+                .end();
         }),
     ];
     for (name, step) in steps {
@@ -279,7 +280,7 @@ fn aggregates_and_processes_that_panic_or_fail() {
             numbers(job)
                 .key_by(|n| n % 3)
                 .fold("sums", |sum: &mut u8, _| {
-                    *sum = sum.checked_add(1).expect("at most 255")
+                    *sum = sum.checked_add(1).expect("at most 255");
                 })
                 .sink("out", for_each(|_| {}));
             Ok(())

@@ -1,5 +1,7 @@
 //! Every operator with state: saved in the middle of its input, restored at another parallelism, and no different for it.
 
+#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
+
 use std::fmt::Debug;
 
 use levada::prelude::*;
@@ -8,7 +10,7 @@ use levada_testing::{Harness, Simulation};
 
 /// Runs the operators over all records at once, and over their halves with a snapshot between; both must give the same.
 #[track_caller]
-fn check<I, O, F>(records: Vec<I>, operators: impl Fn(Stream<I>) -> F)
+fn check<I, O, F>(records: &[I], operators: impl Fn(Stream<I>) -> F)
 where
     I: Exchange + Clone,
     O: Ord + Debug + Send + 'static,
@@ -18,7 +20,7 @@ where
         let simulation =
             |offset: u64| Simulation::new(seed).parallelism(1 + ((seed + offset) % 4) as usize);
         let mut plain = Harness::new(&simulation(0), &operators).unwrap();
-        plain.push(records.clone());
+        plain.push(records.to_vec());
         let mut expected = plain.finish();
         expected.sort_unstable();
 
@@ -42,22 +44,22 @@ fn pairs() -> Vec<(u64, u64)> {
 
 #[test]
 fn count() {
-    check(pairs(), |pairs| pairs.keyed().count("counts"));
-    check(pairs(), |pairs| pairs.keyed().count("counts").at_end());
+    check(&pairs(), |pairs| pairs.keyed().count("counts"));
+    check(&pairs(), |pairs| pairs.keyed().count("counts").at_end());
 }
 
 #[test]
 fn fold() {
-    check(pairs(), |pairs| {
+    check(&pairs(), |pairs| {
         pairs.keyed().fold("texts", |text: &mut String, n| {
-            text.push_str(&n.to_string())
+            text.push_str(&n.to_string());
         })
     });
 }
 
 #[test]
 fn reduce() {
-    check(pairs(), |pairs| {
+    check(&pairs(), |pairs| {
         pairs
             .keyed()
             .reduce("largest", |most, n| *most = (*most).max(*n))
@@ -67,7 +69,7 @@ fn reduce() {
 
 #[test]
 fn aggregate() {
-    check(pairs(), |pairs| {
+    check(&pairs(), |pairs| {
         pairs.keyed().aggregate("all", |n| {
             (n.count(), n.sum(|n| *n), n.min(|n| *n), n.max(|n| *n))
         })
@@ -76,7 +78,7 @@ fn aggregate() {
 
 #[test]
 fn top() {
-    check(pairs(), |pairs| {
+    check(&pairs(), |pairs| {
         pairs.top("largest", 7, |(key, n)| (*key, *n))
     });
 }
@@ -106,7 +108,7 @@ impl Process for Third {
 
 #[test]
 fn process() {
-    check(pairs(), |pairs| {
+    check(&pairs(), |pairs| {
         let (third, others) = pairs
             .key_by(|(key, _)| *key)
             .process_with_side("third", |others| Third { others });
