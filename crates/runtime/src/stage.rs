@@ -7,12 +7,16 @@ mod sink;
 mod source;
 mod tee;
 
+use std::sync::Arc;
+
 use levada_core::{Key, KeyGroup, Room};
 use levada_network::HasKeyGroup;
 use levada_state::StateError;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
+use crate::forward_downstream;
+use crate::metrics::OperatorCounters;
 use crate::push::{Downstream, Ending, Push, Read, Visitor};
 use crate::turn::Turn;
 
@@ -96,34 +100,27 @@ impl<K: Key, T> HasKeyGroup for KeyedRecord<K, T> {
 }
 
 /// Lends each record to a reader and then drops it: an operator that reads, without an exchange before it.
-pub(crate) struct Lend<R>(pub(crate) R);
+pub(crate) struct Lend<R> {
+    reader: R,
+    /// With an exchange, the head of the stage counts what comes in, by the batch.
+    counters: Arc<OperatorCounters>,
+}
+
+impl<R> Lend<R> {
+    pub(crate) fn new(reader: R, counters: Arc<OperatorCounters>) -> Self {
+        Self { reader, counters }
+    }
+}
 
 impl<R: Downstream> Downstream for Lend<R> {
-    fn resume(&mut self, turn: &mut Turn) -> Room {
-        self.0.resume(turn)
-    }
-
-    fn signal(&mut self, signal: crate::Signal, turn: &mut Turn) -> Room {
-        self.0.signal(signal, turn)
-    }
-
-    fn tend(&mut self, turn: &mut Turn) -> Room {
-        self.0.tend(turn)
-    }
-
-    fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
-        self.0.visit(visitor)
-    }
-
-    fn close(&mut self, ending: Ending) -> Result<(), Failure> {
-        self.0.close(ending)
-    }
+    forward_downstream!(reader);
 }
 
 impl<A, R: Read<A>> Push<A> for Lend<R> {
     #[inline]
     fn push(&mut self, record: A, turn: &mut Turn) -> Room {
-        self.0.read(&record, turn)
+        self.counters.records_in.add(1);
+        self.reader.read(&record, turn)
     }
 }
 

@@ -7,7 +7,7 @@ use levada_runtime::{
     Blame, Downstream, Overdraft, Push, Room, Signal, Step, Subtask, Turn, forward_downstream,
 };
 
-/// The step of [`expand`](self): a closure that emits.
+/// The step of `expand`: a closure that emits.
 pub struct ExpandStep<S, F, B> {
     before: S,
     closure: Arc<F>,

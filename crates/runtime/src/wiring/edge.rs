@@ -150,7 +150,7 @@ fn chain<A: 'static, S: Step<A>>(steps: &S, subtask: &Subtask, target: Built) ->
         }
         Built::Read(next) => {
             let next = next.typed::<S::Out>(&subtask.operator);
-            Box::new(steps.attach(subtask, Lend(next)))
+            Box::new(steps.attach(subtask, Lend::new(next, Arc::clone(&subtask.counters))))
         }
         Built::Head(_) => unreachable!("a source has no input"),
     };
