@@ -63,11 +63,11 @@ where
     fn sender(&self, subtask: &Subtask, parts: SenderParts<'_>) -> AnyPush {
         let consumers = parts.exchange.consumers;
         match parts.exchange.pattern {
-            Pattern::Rebalance => {
+            Pattern::Rebalance if consumers > 1 => {
                 let routing = RoundRobin::new(consumers, subtask.index);
                 send(&self.steps, routing, &self.operator, subtask, parts)
             }
-            Pattern::Pointwise | Pattern::Broadcast => {
+            Pattern::Rebalance | Pattern::Pointwise | Pattern::Broadcast => {
                 send(&self.steps, OneRoute, &self.operator, subtask, parts)
             }
             other => unreachable!("an exchange without keys is not {other}"),
