@@ -4,7 +4,9 @@ const CHUNK: usize = 256;
 
 /// Entries by slot number. A slot stays with its entry until the entry is removed.
 pub(crate) struct Slots<T> {
-    /// All chunks but the last are full; the first one grows, the others are made at their full size.
+    /// The first slots, which is all of them in most key groups: one pointer less to follow. It grows up to a chunk.
+    first: Vec<Option<T>>,
+    /// The chunks after it, made at their full size; all but the last are full.
     chunks: Vec<Vec<Option<T>>>,
     free: Vec<u32>,
     len: usize,
@@ -13,6 +15,7 @@ pub(crate) struct Slots<T> {
 impl<T> Slots<T> {
     pub(crate) fn new() -> Self {
         Self {
+            first: Vec::new(),
             chunks: Vec::new(),
             free: Vec::new(),
             len: 0,
@@ -25,11 +28,11 @@ impl<T> Slots<T> {
 
     /// One more than the largest slot ever used.
     pub(crate) fn end(&self) -> u32 {
-        let Some(last) = self.chunks.last() else {
-            return 0;
+        let chunks = match self.chunks.last() {
+            None => 0,
+            Some(last) => (self.chunks.len() - 1) * CHUNK + last.len(),
         };
-        u32::try_from((self.chunks.len() - 1) * CHUNK + last.len())
-            .expect("a key group has fewer than 2^32 entries")
+        u32::try_from(self.first.len() + chunks).expect("a key group has fewer than 2^32 entries")
     }
 
     pub(crate) fn insert(&mut self, entry: T) -> u32 {
@@ -39,11 +42,14 @@ impl<T> Slots<T> {
             return slot;
         }
         let slot = self.end();
+        if self.first.len() < CHUNK {
+            self.first.push(Some(entry));
+            return slot;
+        }
         match self.chunks.last_mut() {
             Some(chunk) if chunk.len() < CHUNK => chunk.push(Some(entry)),
-            last => {
-                let capacity = if last.is_none() { 4 } else { CHUNK };
-                let mut chunk = Vec::with_capacity(capacity);
+            _ => {
+                let mut chunk = Vec::with_capacity(CHUNK);
                 chunk.push(Some(entry));
                 self.chunks.push(chunk);
             }
@@ -53,7 +59,12 @@ impl<T> Slots<T> {
 
     #[inline]
     pub(crate) fn get(&self, slot: u32) -> Option<&T> {
-        self.chunks[slot as usize / CHUNK][slot as usize % CHUNK].as_ref()
+        let slot = slot as usize;
+        if slot < CHUNK {
+            self.first[slot].as_ref()
+        } else {
+            self.chunks[slot / CHUNK - 1][slot % CHUNK].as_ref()
+        }
     }
 
     #[inline]
@@ -70,12 +81,18 @@ impl<T> Slots<T> {
 
     /// The entries, in the order of their slots.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.chunks.iter().flatten().flatten()
+        let chunks = self.chunks.iter().flatten();
+        self.first.iter().chain(chunks).flatten()
     }
 
     #[inline]
     fn slot_mut(&mut self, slot: u32) -> &mut Option<T> {
-        &mut self.chunks[slot as usize / CHUNK][slot as usize % CHUNK]
+        let slot = slot as usize;
+        if slot < CHUNK {
+            &mut self.first[slot]
+        } else {
+            &mut self.chunks[slot / CHUNK - 1][slot % CHUNK]
+        }
     }
 }
 
