@@ -42,7 +42,7 @@ pub enum Pattern {
     Pointwise,
     /// To the subtask that owns the key group.
     Hash,
-    /// To each subtask in turn.
+    /// To each subtask in turn that has room.
     Rebalance,
     /// To every subtask.
     Broadcast,

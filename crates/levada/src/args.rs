@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 
+use levada_core::KeyGroups;
+
 use crate::error::{Error, Result};
 
 /// The flags of every job program.
@@ -36,7 +38,7 @@ pub struct CommonFlags {
     pub plan: Option<PlanFormat>,
 
     /// Groups into which keys are divided; the most subtasks a keyed operator can have [default: 128]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = key_groups)]
     pub key_groups: Option<NonZeroU16>,
 
     /// Keep exchanges between two single subtasks
@@ -56,7 +58,7 @@ pub struct CommonFlags {
     pub buffer_memory: Option<ByteSize>,
 
     /// What to log: off, error, warn, info, debug, trace, or a filter as in `RUST_LOG` [default: warn]
-    #[arg(long, value_name = "LEVEL")]
+    #[arg(long, value_name = "LEVEL", value_parser = log_filter)]
     pub log: Option<String>,
 
     /// Write the report at the end as JSON, to standard error or to a file
@@ -101,6 +103,20 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     humantime::parse_duration(text).map_err(|error| format!("{error}; say for example 100ms"))
+}
+
+fn key_groups(text: &str) -> std::result::Result<NonZeroU16, String> {
+    match text.parse::<NonZeroU16>() {
+        Ok(count) if count.get() <= KeyGroups::MAX => Ok(count),
+        _ => Err(format!("expected a number from 1 to {}", KeyGroups::MAX)),
+    }
+}
+
+fn log_filter(text: &str) -> std::result::Result<String, String> {
+    match tracing_subscriber::EnvFilter::try_new(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn rate(text: &str) -> std::result::Result<f64, String> {
@@ -248,6 +264,8 @@ mod tests {
             &["--buffer-timeout", "5"],
             &["--buffer-memory", "many"],
             &["--key-groups", "0"],
+            &["--key-groups", "40000"],
+            &["--log", "a=b=c"],
             &["--report", "xml"],
             &["-p", "1", "-p", "2"],
             &["stray"],

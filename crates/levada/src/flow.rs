@@ -212,7 +212,7 @@ pub trait Flow: Sized {
         Keyed::new(pipe, "global", place, factory).in_one_subtask()
     }
 
-    /// Divides the records evenly: each sender sends to the subtasks in turn.
+    /// Divides the records evenly: each sender sends to the subtasks in turn, and passes over those that have no room.
     #[track_caller]
     fn rebalance(self) -> Stream<Self::Item>
     where

@@ -503,3 +503,55 @@ fn a_closure_that_emits_without_end_fails_before_the_memory_does() {
         &["expand", "@.expand(", "flat_map"],
     );
 }
+
+#[test]
+fn what_was_opened_is_closed_when_another_subtask_cannot_be() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    #[derive(Clone)]
+    struct SecondFails {
+        opened: Arc<AtomicUsize>,
+        closed: Arc<AtomicUsize>,
+    }
+
+    impl Process for SecondFails {
+        type Key = u64;
+        type In = u64;
+        type State = ();
+        type Out = u64;
+
+        fn open(&mut self, context: &OpenContext) -> std::result::Result<(), levada::BoxError> {
+            if context.subtask() == 1 {
+                return Err("one cellar is enough".into());
+            }
+            self.opened.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+
+        fn element(&self, _: &u64, _: &mut Context<'_, Self>) {}
+
+        fn close(&mut self) -> std::result::Result<(), levada::BoxError> {
+            self.closed.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    let process = SecondFails {
+        opened: Arc::default(),
+        closed: Arc::default(),
+    };
+    let error = Runner::new()
+        .parallelism(2)
+        .start(|job: &Job| {
+            numbers(job)
+                .key_by(|n| n % 3)
+                .process("cellar", process.clone())
+                .sink("out", for_each(|_| {}))
+        })
+        .err()
+        .expect("the job does not start");
+    assert!(format!("{error:?}").contains("one cellar is enough"));
+    assert_eq!(process.opened.load(Ordering::Relaxed), 1);
+    assert_eq!(process.closed.load(Ordering::Relaxed), 1);
+}

@@ -37,7 +37,8 @@ pub trait Process: Clone + Send + 'static {
     /// Called for each record.
     fn element(&self, record: &Self::In, context: &mut Context<'_, Self>);
 
-    /// Called once in each subtask that was opened: after the last record, a cancel, or a failure.
+    /// Called once in each subtask that was built: after the last record, a cancel, a failure, or when another subtask
+    /// could not be opened.
     ///
     /// # Errors
     /// If something is left behind: the job fails.

@@ -18,6 +18,7 @@ use crate::coordinator::Coordinator;
 use crate::environment::Environment;
 use crate::error::{Failure, guarded};
 use crate::metrics::{Registry, TaskTimes};
+use crate::push::Ending;
 use crate::scheduler::Schedule;
 use crate::stage::Stage;
 use crate::subtask::Subtask;
@@ -145,6 +146,15 @@ struct Construction {
     has_sink: bool,
 }
 
+/// Closes stages that will not run, since another could not be built: what they have opened must not be left behind.
+fn abandon(built: Vec<Construction>, head: &Origin) {
+    for Construction { mut stage, .. } in built {
+        if let Err(failure) = guarded(head, || stage.close(Ending::Abort)) {
+            tracing::warn!("{failure}, in a task that never ran");
+        }
+    }
+}
+
 struct Wiring<'a> {
     program: &'a Program,
     plan: &'a Plan,
@@ -181,8 +191,13 @@ impl Wiring<'_> {
                 .any(|node| self.plan.graph().node(*node).outputs.is_empty());
             for index in 0..stage.parallelism {
                 let head = &self.plan.graph().node(stage.head).origin;
-                let stage = guarded(head, || self.build_stage(stage, index))?;
-                built.push(Construction { stage, has_sink });
+                match guarded(head, || self.build_stage(stage, index)) {
+                    Ok(stage) => built.push(Construction { stage, has_sink }),
+                    Err(failure) => {
+                        abandon(built, head);
+                        return Err(failure);
+                    }
+                }
             }
         }
         Ok(built)
