@@ -119,6 +119,20 @@ impl<'a> Blame<'a> {
     }
 }
 
+/// Runs code of the user's for an operator: its error, and its panic, are the operator's.
+///
+/// # Errors
+/// What the code returns, as the operator's failure.
+pub fn blaming<R>(
+    operator: &Origin,
+    act: impl FnOnce() -> Result<R, BoxError>,
+) -> Result<R, Failure> {
+    let blame = Blame::on(operator);
+    let result = act();
+    blame.lift();
+    result.map_err(|error| Failure::error(operator.clone(), error))
+}
+
 impl Drop for Blame<'_> {
     fn drop(&mut self) {
         // Unwinding runs from the inside out: the first guard is the closure that panicked.

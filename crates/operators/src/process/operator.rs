@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use levada_core::{BoxError, Origin};
+use levada_core::Origin;
 use levada_runtime::metrics::OperatorCounters;
 use levada_runtime::{
     Blame, Downstream, Ending, Failure, KeyedRecord, Push, Read, Room, Signal, StateError, Subtask,
-    Turn, Visitor,
+    Turn, Visitor, blaming,
 };
 use levada_state::KeyedTable;
 
@@ -42,7 +42,7 @@ impl<P: Process> Processing<P> {
             subtask: subtask.index,
             parallelism: subtask.parallelism,
         };
-        guarded(&subtask.operator, || process.open(&context))?;
+        blaming(&subtask.operator, || process.open(&context))?;
         Ok(Self {
             process,
             table: KeyedTable::new(subtask.owned_groups(), subtask.table_seed),
@@ -108,7 +108,7 @@ impl<P: Process> Downstream for Processing<P> {
     }
 
     fn close(&mut self, ending: Ending) -> Result<(), Failure> {
-        let mut first = guarded(&self.operator, || self.process.close());
+        let mut first = blaming(&self.operator, || self.process.close());
         let mut keep = |closed: Result<(), Failure>| {
             if first.is_ok() {
                 first = closed;
@@ -146,11 +146,4 @@ impl<P: Process> Read<KeyedRecord<P::Key, P::In>> for Processing<P> {
         }
         self.all_room()
     }
-}
-
-fn guarded<R>(operator: &Origin, act: impl FnOnce() -> Result<R, BoxError>) -> Result<R, Failure> {
-    let blame = Blame::on(operator);
-    let result = act();
-    blame.lift();
-    result.map_err(|error| Failure::error(operator.clone(), error))
 }

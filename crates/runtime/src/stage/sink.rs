@@ -6,7 +6,7 @@ use levada_core::{BoxError, Moment, Origin, Room};
 use levada_network::{Entry, Unread};
 use levada_state::StateError;
 
-use crate::error::{Blame, Failure};
+use crate::error::{Blame, Failure, blaming};
 use crate::metrics::OperatorCounters;
 use crate::push::{Downstream, Ending, Push, Signal, Visitor};
 use crate::sink::{Drain, Writer};
@@ -124,10 +124,7 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
         &mut self,
         act: impl FnOnce(&mut W) -> Result<R, BoxError>,
     ) -> Result<R, Failure> {
-        let blame = Blame::on(&self.operator);
-        let result = act(&mut self.writer);
-        blame.lift();
-        result.map_err(|error| Failure::error(self.operator.clone(), error))
+        blaming(&self.operator, || act(&mut self.writer))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use levada_core::Room;
 use levada_state::StateError;
 
-use crate::error::{Blame, Failure};
+use crate::error::{Failure, blaming};
 use crate::push::{Downstream, Ending, Push, Signal, Visitor};
 use crate::sink::Sink;
 use crate::source::{Source, SourceContext};
@@ -34,10 +34,7 @@ impl<S: Source> NodeFactory for SourceNode<S> {
             parallelism: subtask.parallelism,
             environment: subtask.environment.clone(),
         };
-        let blame = Blame::on(&subtask.operator);
-        let splits = self.0.splits(&context);
-        blame.lift();
-        let splits = splits.map_err(|error| Failure::error(subtask.operator.clone(), error))?;
+        let splits = blaming(&subtask.operator, || self.0.splits(&context))?;
         Ok(Arc::new(Splits::<S>::new(splits)))
     }
 
@@ -130,18 +127,14 @@ where
     K::Writer: 'static,
 {
     fn start(&self, subtask: &Subtask) -> Result<Shared, Failure> {
-        let blame = Blame::on(&subtask.operator);
-        let started = self.sink.start(&subtask.sink_context());
-        blame.lift();
-        started.map_err(|error| Failure::error(subtask.operator.clone(), error))?;
+        let context = subtask.sink_context();
+        blaming(&subtask.operator, || self.sink.start(&context))?;
         Ok(Arc::new(()))
     }
 
     fn build(&self, subtask: &Subtask, _: &Shared, _: Vec<AnyPush>) -> Result<Built, Failure> {
-        let blame = Blame::on(&subtask.operator);
-        let writer = self.sink.open(&subtask.sink_context());
-        blame.lift();
-        let writer = writer.map_err(|error| Failure::error(subtask.operator.clone(), error))?;
+        let context = subtask.sink_context();
+        let writer = blaming(&subtask.operator, || self.sink.open(&context))?;
         let end = SinkEnd::new(
             writer,
             subtask.operator.clone(),
