@@ -52,12 +52,7 @@ impl KeyGroups {
             clippy::cast_possible_truncation,
             reason = "the remainder is below a u16"
         )]
-        if self.0.is_power_of_two() {
-            // The usual number, and a division costs as much as the rest.
-            KeyGroup((spread & u32::from(self.0 - 1)) as u16)
-        } else {
-            KeyGroup((spread % u32::from(self.0)) as u16)
-        }
+        KeyGroup((spread % u32::from(self.0)) as u16)
     }
 
     /// The subtask that owns a group.
