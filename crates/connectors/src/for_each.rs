@@ -52,7 +52,7 @@ where
     type Pending = ();
 
     #[inline]
-    fn write(&mut self, records: &mut Drain<'_, T>) -> Result<(), BoxError> {
+    fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
         for record in records {
             (self.closure)(record);
         }

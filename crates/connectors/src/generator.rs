@@ -104,11 +104,12 @@ where
 impl<T, F> Reader for GeneratorReader<F>
 where
     F: Fn(u64) -> T + Send + Sync + 'static,
+    T: Send + 'static,
 {
     type Out = T;
     type Position = u64;
 
-    fn read(&mut self, intake: &mut Intake<T>) -> Result<Status, BoxError> {
+    fn read(&mut self, intake: &mut impl Intake<T>) -> Result<Status, BoxError> {
         let mut room = intake.room() as u64;
         if let Some((throttle, clock)) = &self.throttle {
             let left = self.count.saturating_sub(self.next).div_ceil(self.step);
@@ -120,14 +121,21 @@ where
                 Err(at) => return Ok(Status::Idle(Some(at))),
             }
         }
-        for _ in 0..room {
+        let mut status = Status::More;
+        let mut made = 0;
+        while made < room && !intake.is_full() {
             if self.next >= self.count {
-                return Ok(Status::Done);
+                status = Status::Done;
+                break;
             }
             intake.push((self.make)(self.next));
             self.next = self.next.saturating_add(self.step);
+            made += 1;
         }
-        Ok(Status::More)
+        if let Some((throttle, _)) = &self.throttle {
+            throttle.give_back(room - made);
+        }
+        Ok(status)
     }
 
     fn position(&self) -> u64 {

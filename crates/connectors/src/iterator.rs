@@ -19,7 +19,7 @@ use levada_runtime::{Intake, Reader, ReaderContext, Source, SourceContext, Statu
 pub fn iterator<I>(records: I) -> IteratorSource<I>
 where
     I: IntoIterator + Clone + Send + Sync + 'static,
-    I::IntoIter: Send,
+    I::IntoIter: Send + 'static,
     I::Item: Send + 'static,
 {
     IteratorSource { records }
@@ -41,7 +41,7 @@ pub struct IteratorReader<I> {
 impl<I> Source for IteratorSource<I>
 where
     I: IntoIterator + Clone + Send + Sync + 'static,
-    I::IntoIter: Send,
+    I::IntoIter: Send + 'static,
     I::Item: Send + 'static,
 {
     type Out = I::Item;
@@ -75,21 +75,26 @@ where
     }
 }
 
-impl<I: Iterator + Send> Reader for IteratorReader<I> {
+impl<I> Reader for IteratorReader<I>
+where
+    I: Iterator<Item: Send + 'static> + Send + 'static,
+{
     type Out = I::Item;
     type Position = u64;
 
-    fn read(&mut self, intake: &mut Intake<I::Item>) -> Result<Status, BoxError> {
+    fn read(&mut self, intake: &mut impl Intake<I::Item>) -> Result<Status, BoxError> {
+        let mut read = 0;
+        let mut status = Status::More;
         while !intake.is_full() {
-            match self.records.next() {
-                Some(record) => {
-                    self.read += 1;
-                    intake.push(record);
-                }
-                None => return Ok(Status::Done),
-            }
+            let Some(record) = self.records.next() else {
+                status = Status::Done;
+                break;
+            };
+            read += 1;
+            intake.push(record);
         }
-        Ok(Status::More)
+        self.read += read;
+        Ok(status)
     }
 
     fn position(&self) -> u64 {

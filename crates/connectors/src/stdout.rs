@@ -83,7 +83,7 @@ impl<F> StdoutWriter<F> {
 impl<T, F: Format<T>> Writer<T> for StdoutWriter<F> {
     type Pending = ();
 
-    fn write(&mut self, records: &mut Drain<'_, T>) -> Result<(), BoxError> {
+    fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
         for record in records {
             self.format.write(&record, &mut self.buffer)?;
             self.buffer.push(b'\n');

@@ -15,7 +15,7 @@ use levada_operators::step::{
     Emitter, ExpandStep, FilterStep, FlatMapStep, InspectStep, KeyStep, KeyedStep, MapStep,
 };
 use levada_runtime::wiring::{
-    Discard, EdgeFactory, HashEdge, PlainEdge, Relay, SinkNode, StepsNode,
+    Discard, EdgeFactory, HashEdge, Head, PlainEdge, Records, Relay, SinkNode, StepsNode,
 };
 use levada_runtime::{Sink, Step};
 
@@ -50,10 +50,10 @@ use crate::stream::{SinkHandle, Stream};
 pub trait Flow: Sized {
     /// The records.
     type Item: Send + 'static;
-    /// The records of the stream before the steps.
-    type Head: Send + 'static;
+    /// The operator before the steps, as far as its type is known.
+    type Head: Head;
     /// The steps.
-    type Steps: Step<Self::Head, Out = Self::Item>;
+    type Steps: Step<<Self::Head as Head>::Out, Out = Self::Item>;
 
     /// Opens the stream to steps.
     fn open(self) -> Pipe<Self::Head, Self::Steps>;
@@ -159,7 +159,7 @@ pub trait Flow: Sized {
             },
             StepsNode::<Self::Head, _>::new(steps),
         );
-        inner.forward(&port, node, place, type_name::<Self::Head>());
+        inner.forward(&port, node, place, type_name::<<Self::Head as Head>::Out>());
         inner.add_output(node, place)
     }
 
@@ -278,7 +278,7 @@ pub trait Flow: Sized {
         })];
         for other in others {
             halves.push(other.open().half("union", place, |steps, origin| {
-                Arc::new(PlainEdge::<Self::Item, _>::new(steps, origin))
+                Arc::new(PlainEdge::<Records<Self::Item>, _>::new(steps, origin))
             }));
         }
         relay("union", place, Pattern::Pointwise, halves)
@@ -333,7 +333,7 @@ pub trait Flow: Sized {
             },
             SinkNode::<Self::Head, _, _>::new(steps, sink),
         );
-        inner.forward(&port, node, place, type_name::<Self::Head>());
+        inner.forward(&port, node, place, type_name::<<Self::Head as Head>::Out>());
         SinkHandle {
             inner: std::rc::Rc::clone(inner),
             node,
@@ -415,7 +415,7 @@ impl<H, S> Pipe<H, S> {
     }
 }
 
-impl<H: Send + 'static, S: Step<H>> Flow for Pipe<H, S> {
+impl<H: Head, S: Step<H::Out>> Flow for Pipe<H, S> {
     type Item = S::Out;
     type Head = H;
     type Steps = S;

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::marker::PhantomData;
 use std::num::NonZeroU16;
 use std::panic::Location;
 use std::rc::Rc;
@@ -11,7 +12,9 @@ use std::sync::Arc;
 use levada_core::{Origin, Place};
 use levada_graph::{Edge, EdgeId, JobGraph, Node, NodeId, NodeKind, Output};
 use levada_runtime::Source;
-use levada_runtime::wiring::{EdgeFactory, Fork, NodeFactory, OutputFactory, Program, SourceNode};
+use levada_runtime::wiring::{
+    EdgeFactory, Fork, NodeFactory, OutputFactory, Program, ReadBy, SourceNode,
+};
 
 use crate::args::{CommandLine, CommonFlags};
 use crate::error::{Error, Result};
@@ -64,7 +67,7 @@ impl Job {
 
     /// Adds a source. Its name is the uid of its positions.
     #[track_caller]
-    pub fn source<S: Source>(&self, name: &str, source: S) -> Stream<S::Out> {
+    pub fn source<S: Source>(&self, name: &str, source: S) -> Stream<S::Out, ReadBy<S::Reader>> {
         let place = Location::caller();
         let node = self.inner.add_node(
             Node {
@@ -158,11 +161,11 @@ impl Building {
         self.nodes.borrow_mut()[node.0 as usize] = Some(Arc::new(factory));
     }
 
-    pub(crate) fn add_output<T: Send + 'static>(
+    pub(crate) fn add_output<T: Send + 'static, H>(
         self: &Rc<Self>,
         node: NodeId,
         place: Place,
-    ) -> Stream<T> {
+    ) -> Stream<T, H> {
         let output = self.graph.borrow_mut().add_output(node, Output { place });
         let fork = Arc::new(Fork::<T>::new());
         self.outputs
@@ -175,6 +178,7 @@ impl Building {
                 output,
             },
             fork,
+            head: PhantomData,
         }
     }
 

@@ -12,7 +12,7 @@ use levada_graph::{Edge, Node, NodeId, NodeKind, Pattern};
 use levada_operators::aggregate::{Accumulate, Count, Fold, Gather, Reduce};
 use levada_operators::{Aggregate, Aggregates, Process, ProcessNode, RunningNode, SidePorts};
 use levada_runtime::Identity;
-use levada_runtime::wiring::{EdgeFactory, NodeFactory};
+use levada_runtime::wiring::{EdgeFactory, NodeFactory, Records};
 
 use crate::flow::{Flow, Pipe};
 use crate::job::{Building, Port};
@@ -268,10 +268,10 @@ impl<O: Send + 'static> Updates<O> {
 
 impl<O: Send + 'static> Flow for Updates<O> {
     type Item = O;
-    type Head = O;
+    type Head = Records<O>;
     type Steps = Identity;
 
-    fn open(self) -> Pipe<O, Identity> {
+    fn open(self) -> Pipe<Records<O>, Identity> {
         self.stream.open()
     }
 

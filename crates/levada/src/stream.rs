@@ -1,12 +1,13 @@
 //! Streams: handles on what an operator emits.
 
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use levada_graph::NodeId;
 use levada_runtime::Identity;
-use levada_runtime::wiring::Fork;
+use levada_runtime::wiring::{Fork, Head, Records};
 
 use crate::flow::{Flow, Pipe};
 use crate::job::{Building, Port};
@@ -27,12 +28,16 @@ use crate::job::{Building, Port};
 /// # levada::Runner::new().run(twice)?;
 /// # Ok::<(), levada::Error>(())
 /// ```
-pub struct Stream<T> {
+///
+/// A stream that comes from [`Job::source`](crate::Job::source) knows in `H` who reads it, so that the reader and the steps
+/// behind it are compiled into one loop. [`Flow::stream`] forgets it where only the records matter, as in a signature.
+pub struct Stream<T, H = Records<T>> {
     pub(crate) port: Port,
     pub(crate) fork: Arc<Fork<T>>,
+    pub(crate) head: PhantomData<fn() -> H>,
 }
 
-impl<T> Stream<T> {
+impl<T, H> Stream<T, H> {
     /// Runs the operator that emits this stream in `parallelism` subtasks.
     #[track_caller]
     #[must_use]
@@ -45,27 +50,32 @@ impl<T> Stream<T> {
     }
 }
 
-impl<T: Clone> Clone for Stream<T> {
+impl<T: Clone, H> Clone for Stream<T, H> {
     fn clone(&self) -> Self {
         self.fork.used_again();
         Self {
             port: self.port.clone(),
             fork: Arc::clone(&self.fork),
+            head: PhantomData,
         }
     }
 }
 
-impl<T: Send + 'static> Flow for Stream<T> {
+impl<T: Send + 'static, H: Head<Out = T>> Flow for Stream<T, H> {
     type Item = T;
-    type Head = T;
+    type Head = H;
     type Steps = Identity;
 
-    fn open(self) -> Pipe<T, Identity> {
+    fn open(self) -> Pipe<H, Identity> {
         Pipe::new(self.port, Identity, Vec::new())
     }
 
-    fn stream(self) -> Self {
-        self
+    fn stream(self) -> Stream<T> {
+        Stream {
+            port: self.port,
+            fork: self.fork,
+            head: PhantomData,
+        }
     }
 }
 

@@ -33,4 +33,4 @@ pub use gauge::{ChannelGauge, EdgeGauge};
 pub use meter::Meter;
 pub use outbox::{Outbox, OutboxOptions, Stamp, Tended};
 pub use routing::{ByGroup, HasKeyGroup, OneRoute, RoundRobin, Routing};
-pub use unread::Unread;
+pub use unread::{Consume, Unread};

@@ -30,18 +30,6 @@ impl<T> Unread<T> {
         self.entries
     }
 
-    /// The records that are left, in the memory of all if they were this reader's and have been taken.
-    #[must_use]
-    pub fn into_rest(self) -> Vec<Entry<T>> {
-        match self.entries {
-            Entries::Owned(mut entries) => {
-                entries.drain(..self.position);
-                entries
-            }
-            Entries::Shared(_) => Vec::new(),
-        }
-    }
-
     /// The records that are left.
     #[must_use]
     pub fn rest(&self) -> &[Entry<T>] {
@@ -125,41 +113,45 @@ impl<T> Unread<T> {
 }
 
 impl<T> Unread<T> {
-    /// Hands out an iterator that takes records out, for a consumer that decides by itself when to stop. What it leaves
-    /// stays unread.
+    /// Lets a consumer take records that decides by itself when to stop. What it leaves stays unread.
     ///
     /// # Panics
     /// As [`Unread::take`].
-    pub fn drain<R>(
-        &mut self,
-        clone: Option<fn(&T) -> T>,
-        consume: impl FnOnce(&mut dyn Iterator<Item = Entry<T>>) -> R,
-    ) -> R {
+    pub fn drain<C: Consume<T>>(&mut self, clone: Option<fn(&T) -> T>, consumer: C) -> C::Out {
         let entries = match &mut self.entries {
             Entries::Owned(entries) => entries,
             Entries::Shared(shared) => {
                 let clone = clone.expect("the consumer of a shared batch knows how to clone");
                 let rest = &shared.entries[self.position..];
                 let position = &mut self.position;
-                let mut cloned = rest.iter().map(|entry| {
+                return consumer.consume(rest.iter().map(|entry| {
                     *position += 1;
                     Entry {
                         record: clone(&entry.record),
                         timestamp: entry.timestamp,
                     }
-                });
-                return consume(&mut cloned);
+                }));
             }
         };
         let mut drain = entries.drain(self.position..);
-        let result = consume(&mut drain);
+        let out = consumer.consume(drain.by_ref());
         let rest: Vec<_> = drain.collect();
         if !rest.is_empty() {
             *entries = rest;
         }
         self.position = 0;
-        result
+        out
     }
+}
+
+/// Takes records out of a batch, as many as it wants. A function that is generic over the iterator, so that the loop is
+/// compiled for each.
+pub trait Consume<T> {
+    /// What comes of it.
+    type Out;
+
+    /// Takes records.
+    fn consume(self, records: impl ExactSizeIterator<Item = Entry<T>>) -> Self::Out;
 }
 
 impl<T> Default for Unread<T> {

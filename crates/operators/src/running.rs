@@ -141,6 +141,10 @@ where
         self.fire(turn)
     }
 
+    fn mark(&mut self, turn: &mut Turn) {
+        self.next.mark(turn);
+    }
+
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
         let complete = signal == Signal::Watermark(Timestamp::MAX);
         if complete && self.emission == Emission::AtEnd {

@@ -44,11 +44,11 @@ impl Failure {
             .or_else(|| payload.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "a value that is no text".to_owned());
         match BLAMED.take() {
-            Some(operator) => Self {
+            Some(Some(operator)) => Self {
                 operator,
                 cause: Cause::Panic(message),
             },
-            None => Self {
+            Some(None) | None => Self {
                 operator: head.clone(),
                 cause: Cause::Engine(message),
             },
@@ -86,7 +86,8 @@ impl std::error::Error for Failure {
 }
 
 thread_local! {
-    static BLAMED: RefCell<Option<Origin>> = const { RefCell::new(None) };
+    /// Whom the innermost guard of a panic blames: an operator, or the engine itself.
+    static BLAMED: RefCell<Option<Option<Origin>>> = const { RefCell::new(None) };
 }
 
 /// Names the operator of a closure if it panics. Costs nothing if it does not.
@@ -102,13 +103,19 @@ thread_local! {
 /// ```
 #[derive(Debug)]
 #[must_use = "the guard blames as long as it lives"]
-pub struct Blame<'a>(&'a Origin);
+pub struct Blame<'a>(Option<&'a Origin>);
 
 impl<'a> Blame<'a> {
     /// From here on a panic is this operator's.
     #[inline]
     pub fn on(operator: &'a Origin) -> Self {
-        Blame(operator)
+        Blame(Some(operator))
+    }
+
+    /// From here on a panic is the engine's own, although a closure of the user's has called it.
+    #[inline]
+    pub(crate) fn on_engine() -> Self {
+        Blame(None)
     }
 
     /// The closure has returned.
@@ -137,7 +144,7 @@ impl Drop for Blame<'_> {
     fn drop(&mut self) {
         // Unwinding runs from the inside out: the first guard is the closure that panicked.
         BLAMED.with_borrow_mut(|blamed| {
-            blamed.get_or_insert_with(|| self.0.clone());
+            blamed.get_or_insert_with(|| self.0.cloned());
         });
     }
 }

@@ -38,6 +38,10 @@ pub trait Downstream: Send {
     /// Goes on with what had no room.
     fn resume(&mut self, turn: &mut Turn) -> Room;
 
+    /// Says that the records which follow left their source at [`Turn::born`]: once for a batch, so that no element needs to
+    /// look at each record.
+    fn mark(&mut self, turn: &mut Turn);
+
     /// Passes a signal, after whatever must be emitted before it.
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room;
 
@@ -108,6 +112,10 @@ impl<P: Downstream + ?Sized> Downstream for Box<P> {
         (**self).resume(turn)
     }
 
+    fn mark(&mut self, turn: &mut Turn) {
+        (**self).mark(turn);
+    }
+
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
         (**self).signal(signal, turn)
     }
@@ -144,6 +152,10 @@ impl<A, P: Push<A> + ?Sized> Push<A> for Box<P> {
 #[macro_export]
 macro_rules! forward_downstream {
     (@rest $next:tt) => {
+        fn mark(&mut self, turn: &mut $crate::Turn) {
+            self.$next.mark(turn);
+        }
+
         fn tend(&mut self, turn: &mut $crate::Turn) -> $crate::Room {
             self.$next.tend(turn)
         }

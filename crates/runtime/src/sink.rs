@@ -7,12 +7,10 @@
 use std::sync::Arc;
 
 use levada_core::{BoxError, Origin, Timestamp, Wake};
-use levada_network::Entry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::environment::Environment;
-use crate::turn::Turn;
 
 /// Takes records out of a job.
 ///
@@ -37,7 +35,7 @@ use crate::turn::Turn;
 /// impl Writer<u64> for Adding {
 ///     type Pending = u64;
 ///
-///     fn write(&mut self, records: &mut Drain<'_, u64>) -> Result<(), BoxError> {
+///     fn write(&mut self, records: &mut impl Drain<u64>) -> Result<(), BoxError> {
 ///         for number in records {
 ///             self.sum += number;
 ///         }
@@ -90,7 +88,7 @@ pub trait Writer<T>: Send {
     ///
     /// # Errors
     /// If a record cannot be written: the job fails.
-    fn write(&mut self, records: &mut Drain<'_, T>) -> Result<(), BoxError>;
+    fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError>;
 
     /// Hands on what has been gathered, where a reader would otherwise wait for it. Called after each poll that wrote.
     ///
@@ -122,54 +120,12 @@ pub trait Writer<T>: Send {
 }
 
 /// Records for a writer to take, until the time of the poll is over.
-pub struct Drain<'a, T> {
-    records: &'a mut dyn Iterator<Item = Entry<T>>,
-    turn: &'a mut Turn,
-    /// Whether the drain goes on when the time is over, since there is little left.
-    to_the_end: bool,
-    taken: u64,
-}
-
-impl<'a, T> Drain<'a, T> {
-    pub(crate) fn new(
-        records: &'a mut dyn Iterator<Item = Entry<T>>,
-        turn: &'a mut Turn,
-        to_the_end: bool,
-    ) -> Self {
-        Self {
-            records,
-            turn,
-            to_the_end,
-            taken: 0,
-        }
-    }
-
+pub trait Drain<T>: Iterator<Item = T> {
     /// The event time of the record that was taken last.
-    #[must_use]
-    pub fn timestamp(&self) -> Timestamp {
-        self.turn.timestamp
-    }
+    fn timestamp(&self) -> Timestamp;
 
-    pub(crate) fn taken(&self) -> u64 {
-        self.taken
-    }
-}
-
-impl<T> Iterator for Drain<'_, T> {
-    type Item = T;
-
-    #[inline]
-    fn next(&mut self) -> Option<T> {
-        if self.turn.is_exhausted() && !self.to_the_end {
-            return None;
-        }
-        let entry = self.records.next()?;
-        self.turn.timestamp = entry.timestamp;
-        self.taken += 1;
-        // The record is taken in any case; the next one is not if the turn is over.
-        let _ = self.turn.spend();
-        Some(entry.record)
-    }
+    /// Whether there is nothing to take now: to be asked before something is done that only a record is worth.
+    fn is_over(&self) -> bool;
 }
 
 /// What a sink or writer knows.

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 
 use levada_core::{BoxError, Moment, Origin, Timestamp, Wake};
-use levada_network::Entry;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -41,7 +40,7 @@ use crate::environment::Environment;
 ///     type Out = u64;
 ///     type Position = u64;
 ///
-///     fn read(&mut self, intake: &mut Intake<u64>) -> Result<Status, BoxError> {
+///     fn read(&mut self, intake: &mut impl Intake<u64>) -> Result<Status, BoxError> {
 ///         while self.next < self.end {
 ///             if intake.is_full() {
 ///                 return Ok(Status::More);
@@ -98,9 +97,9 @@ pub trait Source: Send + Sync + 'static {
 }
 
 /// Reads a split.
-pub trait Reader: Send {
+pub trait Reader: Send + 'static {
     /// The records.
-    type Out;
+    type Out: Send + 'static;
     /// Where a reader is in its split. It is asked for often, so it should be small.
     type Position: Clone + Serialize + DeserializeOwned + Send + 'static;
 
@@ -108,7 +107,7 @@ pub trait Reader: Send {
     ///
     /// # Errors
     /// If the input cannot be read or understood: the job fails.
-    fn read(&mut self, intake: &mut Intake<Self::Out>) -> Result<Status, BoxError>;
+    fn read(&mut self, intake: &mut impl Intake<Self::Out>) -> Result<Status, BoxError>;
 
     /// The position after the last record that was brought in. A reader opened there must bring in the same records that
     /// this one would.
@@ -127,59 +126,33 @@ pub enum Status {
     Done,
 }
 
-/// Takes in records from a reader; bounded.
-#[derive(Debug)]
-pub struct Intake<T> {
-    pub(crate) entries: Vec<Entry<T>>,
-    pub(crate) capacity: usize,
-}
-
-impl<T> Intake<T> {
-    /// The most records that an intake takes: enough to make the call per intake cheap, few enough to stay in the first
-    /// cache and to leave no memory worth mentioning outside of the buffers.
-    pub const RECORDS_MAX: usize = if std::mem::needs_drop::<T>() { 32 } else { 256 };
-
-    /// An intake for `capacity` records.
-    #[must_use]
-    pub fn new(capacity: usize) -> Self {
-        Self {
-            entries: Vec::new(),
-            capacity,
-        }
-    }
-
+/// Takes in records from a reader, and runs each through the operators behind the source at once.
+///
+/// A reader that holds a lock should let go of it before it brings in a record: what runs is the user's code.
+pub trait Intake<T> {
     /// Takes a record without event time.
+    ///
+    /// # Panics
+    /// If the intake is full.
     #[inline]
-    pub fn push(&mut self, record: T) {
+    fn push(&mut self, record: T) {
         self.push_at(record, Timestamp::MIN);
     }
 
     /// Takes a record with its event time.
-    #[inline]
-    pub fn push_at(&mut self, record: T, timestamp: Timestamp) {
-        debug_assert!(!self.is_full(), "a reader looks whether the intake is full");
-        self.entries.push(Entry { record, timestamp });
-    }
+    ///
+    /// # Panics
+    /// If the intake is full.
+    fn push_at(&mut self, record: T, timestamp: Timestamp);
+
+    /// How many records may still be brought in, at most: it sinks by one with each, and to zero when there is no room
+    /// behind the source.
+    fn room(&self) -> usize;
 
     /// Whether the reader must come back with [`Status::More`].
     #[inline]
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        self.entries.len() >= self.capacity
-    }
-
-    /// How many records may still be taken in.
-    #[must_use]
-    pub fn room(&self) -> usize {
-        self.capacity - self.entries.len()
-    }
-
-    /// The records taken in so far, with their timestamps: for tests of a reader.
-    pub fn take(&mut self) -> Vec<(T, Timestamp)> {
-        self.entries
-            .drain(..)
-            .map(|entry| (entry.record, entry.timestamp))
-            .collect()
+    fn is_full(&self) -> bool {
+        self.room() == 0
     }
 }
 

@@ -1,5 +1,6 @@
 //! A stage as its task sees it: something to poll, with records in it.
 
+mod feed;
 mod inbox;
 mod overdraft;
 mod sender;
@@ -20,6 +21,7 @@ use crate::metrics::OperatorCounters;
 use crate::push::{Downstream, Ending, Push, Read, Visitor};
 use crate::turn::Turn;
 
+pub use feed::{Fed, Feed};
 pub(crate) use inbox::{InboxStage, Input};
 pub use overdraft::Overdraft;
 pub(crate) use sender::Sender;
@@ -117,7 +119,7 @@ impl<R: Downstream> Downstream for Lend<R> {
 }
 
 impl<A, R: Read<A>> Push<A> for Lend<R> {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, record: A, turn: &mut Turn) -> Room {
         self.counters.records_in.add(1);
         self.reader.read(&record, turn)

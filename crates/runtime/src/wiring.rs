@@ -5,6 +5,7 @@
 //! everything is typed.
 
 mod edge;
+mod head;
 mod node;
 
 use std::any::Any;
@@ -16,11 +17,12 @@ use levada_graph::{EdgeId, Exchange, NodeId};
 use levada_network::{ChannelGauge, EdgeGauge, OutboxOptions};
 
 use crate::error::Failure;
-use crate::push::{Push, Read};
+use crate::push::Read;
 use crate::stage::{Stage, Tee};
 use crate::subtask::Subtask;
 
 pub use edge::{HashEdge, PlainEdge};
+pub use head::{AnyPush, Head, ReadBy, Records};
 pub use node::{Discard, Relay, SinkNode, SourceNode, StepsNode};
 
 /// The code of a graph's nodes and edges.
@@ -158,11 +160,6 @@ macro_rules! erased {
 }
 
 erased!(
-    /// A `Box<dyn Push<T>>` of some `T`.
-    AnyPush,
-    Box<dyn Push<T>>
-);
-erased!(
     /// A `Box<dyn Read<T>>` of some `T`.
     AnyRead,
     Box<dyn Read<T>>
@@ -209,14 +206,14 @@ impl<T> Default for Fork<T> {
 }
 
 impl<T: 'static> OutputFactory for Fork<T> {
-    fn join(&self, operator: &Origin, branches: Vec<AnyPush>) -> AnyPush {
-        let mut branches: Vec<_> = branches
+    fn join(&self, operator: &Origin, mut branches: Vec<AnyPush>) -> AnyPush {
+        if branches.len() == 1 {
+            return branches.remove(0);
+        }
+        let branches = branches
             .into_iter()
             .map(|branch| branch.typed::<T>(operator))
             .collect();
-        if branches.len() == 1 {
-            return AnyPush::new::<T>(branches.remove(0));
-        }
         let clone = *self
             .clone
             .get()

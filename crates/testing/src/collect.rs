@@ -75,7 +75,7 @@ pub struct CollectingWriter<T> {
 impl<T: Send> Writer<T> for CollectingWriter<T> {
     type Pending = ();
 
-    fn write(&mut self, records: &mut Drain<'_, T>) -> Result<(), BoxError> {
+    fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
         self.written.extend(records);
         Ok(())
     }

@@ -56,7 +56,10 @@ where
         let output = Arc::new(Mutex::new(Vec::new()));
         let simulated = simulation.start(|job: &Job| {
             let out = Arc::clone(&output);
-            operators(job.source("input", HarnessSource(Arc::clone(&input)))).sink(
+            let records = job
+                .source("input", HarnessSource(Arc::clone(&input)))
+                .stream();
+            operators(records).sink(
                 "output",
                 levada::connectors::for_each(move |record| out.lock().push(record)),
             );
@@ -216,16 +219,19 @@ impl<T: Send + 'static> Source for HarnessSource<T> {
 
 struct HarnessReader<T>(Arc<Input<T>>);
 
-impl<T: Send> Reader for HarnessReader<T> {
+impl<T: Send + 'static> Reader for HarnessReader<T> {
     type Out = T;
     type Position = ();
 
-    fn read(&mut self, intake: &mut Intake<T>) -> Result<Status, BoxError> {
-        let mut state = self.0.state.lock();
+    fn read(&mut self, intake: &mut impl Intake<T>) -> Result<Status, BoxError> {
         while !intake.is_full() {
-            match state.records.pop_front() {
+            let mut state = self.0.state.lock();
+            let record = state.records.pop_front();
+            let ended = state.ended;
+            drop(state);
+            match record {
                 Some(record) => intake.push(record),
-                None if state.ended => return Ok(Status::Done),
+                None if ended => return Ok(Status::Done),
                 None => return Ok(Status::Idle(None)),
             }
         }

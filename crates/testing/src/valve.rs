@@ -81,7 +81,7 @@ impl<T: Send + 'static> Sink<T> for Valved<T> {
 impl<T: Send + 'static> Writer<T> for Valved<T> {
     type Pending = ();
 
-    fn write(&mut self, records: &mut Drain<'_, T>) -> Result<(), BoxError> {
+    fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
         let mut state = self.state.lock();
         if state.open {
             state.records.extend(records);

@@ -165,8 +165,8 @@ impl<T: Send + 'static> Sink<T> for ChannelSink<T> {
 impl<T: Send + 'static> Writer<T> for ChannelWriter<T> {
     type Pending = ();
 
-    fn write(&mut self, records: &mut Drain<'_, T>) -> Result<(), BoxError> {
-        while self.places.take() {
+    fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
+        while !records.is_over() && self.places.take() {
             let Some(record) = records.next() else {
                 self.places.give_back();
                 return Ok(());

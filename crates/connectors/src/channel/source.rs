@@ -156,12 +156,12 @@ impl<T: Send + 'static> Source for ChannelSource<T> {
     }
 }
 
-impl<T: Send> Reader for ChannelReader<T> {
+impl<T: Send + 'static> Reader for ChannelReader<T> {
     type Out = T;
     /// How many records have been read; they cannot be read again.
     type Position = u64;
 
-    fn read(&mut self, intake: &mut Intake<T>) -> Result<Status, BoxError> {
+    fn read(&mut self, intake: &mut impl Intake<T>) -> Result<Status, BoxError> {
         while !intake.is_full() {
             match self.receiver.try_recv() {
                 Ok(record) => {

@@ -145,7 +145,7 @@ impl Reader for Lines {
     type Out = String;
     type Position = u64;
 
-    fn read(&mut self, intake: &mut Intake<String>) -> Result<Status, BoxError> {
+    fn read(&mut self, intake: &mut impl Intake<String>) -> Result<Status, BoxError> {
         while !intake.is_full() {
             match self.next_line()? {
                 Some(line) => intake.push(line),

@@ -135,7 +135,7 @@ impl<T, F: Format<T>> Writer<T> for FilesWriter<F> {
     /// The name of the part, if it has one.
     type Pending = Option<String>;
 
-    fn write(&mut self, records: &mut Drain<'_, T>) -> Result<(), BoxError> {
+    fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
         for record in records {
             self.format.write(&record, &mut self.buffer)?;
             self.buffer.push(b'\n');

@@ -90,6 +90,13 @@ impl<P: Process> Downstream for Processing<P> {
         self.all_room()
     }
 
+    fn mark(&mut self, turn: &mut Turn) {
+        self.main.next().mark(turn);
+        for side in &mut self.sides {
+            side.next().mark(turn);
+        }
+    }
+
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
         self.each(|next| next.signal(signal, turn))
     }

@@ -109,7 +109,7 @@ where
     B: Send,
     P: Push<B>,
 {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, record: A, turn: &mut Turn) -> Room {
         let mut target = Target {
             overdraft: &mut self.overdraft,

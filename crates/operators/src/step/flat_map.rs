@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use levada_core::{Moment, Origin, Timestamp};
+use levada_core::{Origin, Timestamp};
 use levada_runtime::{
     Blame, Downstream, Push, Room, Signal, Step, Subtask, Turn, forward_downstream,
 };
@@ -50,7 +50,6 @@ struct FlatMapping<F, I, P> {
 struct Suspended<I> {
     records: I,
     timestamp: Timestamp,
-    born: Moment,
 }
 
 impl<F, I, P> FlatMapping<F, I, P>
@@ -60,7 +59,7 @@ where
 {
     #[inline]
     fn emit(&mut self, mut records: I, turn: &mut Turn) -> Room {
-        let (timestamp, born) = (turn.timestamp, turn.born());
+        let timestamp = turn.timestamp;
         loop {
             let blame = Blame::on(&self.operator);
             let next = records.next();
@@ -70,11 +69,7 @@ where
             };
             let room = self.next.push(record, turn);
             if room.and(turn.spend()).is_full() {
-                self.suspended = Some(Suspended {
-                    records,
-                    timestamp,
-                    born,
-                });
+                self.suspended = Some(Suspended { records, timestamp });
                 return Room::Full;
             }
         }
@@ -95,7 +90,6 @@ where
             None => Room::Free,
             Some(suspended) => {
                 turn.timestamp = suspended.timestamp;
-                turn.set_born(suspended.born);
                 self.emit(suspended.records, turn)
             }
         }
@@ -115,7 +109,7 @@ where
     B::IntoIter: Send,
     P: Push<B::Item>,
 {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, record: A, turn: &mut Turn) -> Room {
         let blame = Blame::on(&self.operator);
         let records = (self.closure)(record).into_iter();

@@ -46,7 +46,7 @@ where
     F: Fn(&A) + Send + Sync,
     P: Push<A>,
 {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, record: A, turn: &mut Turn) -> Room {
         let blame = Blame::on(&self.operator);
         (self.closure)(&record);

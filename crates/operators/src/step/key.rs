@@ -87,7 +87,7 @@ where
     K: Key,
     P: Push<KeyedRecord<K, T>>,
 {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, record: T, turn: &mut Turn) -> Room {
         let blame = Blame::on(&self.grouping.operator);
         let key = (self.closure)(&record);
@@ -107,7 +107,7 @@ where
     K: Key,
     P: Push<KeyedRecord<K, T>>,
 {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, (key, record): (K, T), turn: &mut Turn) -> Room {
         self.0.pass(key, record, turn)
     }
@@ -125,7 +125,7 @@ impl<P: Downstream> Downstream for Grouping<P> {
 }
 
 impl<P> Grouping<P> {
-    #[inline]
+    #[inline(always)]
     fn pass<K: Key, T>(&mut self, key: K, record: T, turn: &mut Turn) -> Room
     where
         P: Push<KeyedRecord<K, T>>,

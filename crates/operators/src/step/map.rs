@@ -43,7 +43,7 @@ where
     F: Fn(A) -> B + Send + Sync,
     P: Push<B>,
 {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, record: A, turn: &mut Turn) -> Room {
         let blame = Blame::on(&self.operator);
         let mapped = (self.closure)(record);

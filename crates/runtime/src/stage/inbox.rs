@@ -101,6 +101,7 @@ impl<W> InboxStage<W> {
                 None => return Progress::Idle,
                 Some((gate, Arrival::Batch(batch))) => {
                     turn.set_born(batch.born());
+                    self.input.chain().mark(turn);
                     self.counters
                         .records_in
                         .add(batch.unread.rest().len() as u64);

@@ -44,6 +44,8 @@ impl<T: Exchange, R: Routing<T>> Downstream for Sender<T, R> {
         Room::Free
     }
 
+    fn mark(&mut self, _: &mut Turn) {}
+
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
         let control = match signal {
             Signal::Watermark(watermark) => Control::Watermark(watermark),
@@ -77,7 +79,7 @@ impl<T: Exchange, R: Routing<T>> Downstream for Sender<T, R> {
 }
 
 impl<T: Exchange, R: Routing<T>> Push<T> for Sender<T, R> {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, record: T, turn: &mut Turn) -> Room {
         if self.outbox.push(record, turn.stamp()).is_full() {
             return self.look_for_failure(turn);

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use levada_core::{BoxError, Moment, Origin, Room};
-use levada_network::{Entry, Unread};
+use levada_core::{BoxError, Moment, Origin, Room, Timestamp};
+use levada_network::{Consume, Entry, Unread};
 use levada_state::StateError;
 
 use crate::error::{Blame, Failure, blaming};
@@ -17,18 +17,16 @@ pub(crate) struct SinkEnd<T, W: Writer<T>> {
     writer: W,
     operator: Origin,
     counters: Arc<OperatorCounters>,
-    /// Records that the writer has not taken. Behind fused steps records come one by one, and a call of the writer for
-    /// each would cost more than the steps: so a few are gathered. Empty
-    /// between two polls, unless the writer has stopped.
-    gathered: Vec<Entry<T>>,
-    /// Whether the writer left records although there was time to take them: it will wake the task when it can.
+    /// A record that came by itself and that the writer has not taken: it will wake the task when it can.
+    left: Option<Entry<T>>,
+    /// Whether the writer has left records of a batch although there was time to take them.
     stopped: bool,
     /// Whether the input is complete.
     ended: bool,
     /// What the end of the input prepared.
     pending: Option<W::Pending>,
-    /// Records written since the last look at the clock, and when they left their source.
-    unmeasured: u64,
+    /// Records written that have not been counted yet, and when they left their source.
+    uncounted: u64,
     born: Moment,
     /// Whether anything has been written since the last flush.
     unflushed: bool,
@@ -40,56 +38,38 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
             writer,
             operator,
             counters,
-            gathered: Vec::new(),
+            left: None,
             stopped: false,
             ended: false,
             pending: None,
-            unmeasured: 0,
+            uncounted: 0,
             born: Moment::ZERO,
             unflushed: false,
         }
     }
 
-    /// Lets the writer take records.
-    #[inline]
-    fn write(
-        &mut self,
-        records: &mut dyn Iterator<Item = Entry<T>>,
-        turn: &mut Turn,
-        to_the_end: bool,
-    ) -> Result<(), BoxError> {
-        if turn.born() != self.born {
-            self.measure(turn);
-        }
-        let mut drain = Drain::new(records, turn, to_the_end);
+    /// Lets the writer take one record that came by itself.
+    #[inline(always)]
+    fn write_one(&mut self, record: T, turn: &mut Turn) -> Room {
+        let mut drain = One {
+            record: Some(record),
+            timestamp: turn.timestamp,
+        };
         let blame = Blame::on(&self.operator);
         let written = self.writer.write(&mut drain);
         blame.lift();
-        let taken = drain.taken();
-        self.unmeasured += taken;
-        self.unflushed = true;
-        self.counters.records_in.add(taken);
-        written
-    }
-
-    /// Gives the writer what has been gathered.
-    fn write_gathered(&mut self, turn: &mut Turn) -> Room {
-        if self.gathered.is_empty() {
-            return Room::Free;
-        }
-        let timestamp = turn.timestamp;
-        let mut gathered = std::mem::take(&mut self.gathered);
-        let mut records = gathered.drain(..);
-        let written = self.write(&mut records, turn, true);
-        // What the writer has left is moved to the front.
-        let left: Vec<_> = records.collect();
-        self.gathered = if left.is_empty() { gathered } else { left };
-        turn.timestamp = timestamp;
         if let Err(error) = written {
             return turn.fail(&self.operator, error);
         }
-        self.stopped = !self.gathered.is_empty();
-        if self.stopped { Room::Full } else { Room::Free }
+        if let Some(record) = drain.record {
+            self.left = Some(Entry {
+                record,
+                timestamp: drain.timestamp,
+            });
+            return Room::Full;
+        }
+        self.uncounted += 1;
+        Room::Free
     }
 
     fn prepare(&mut self, turn: &mut Turn) -> Room {
@@ -102,20 +82,15 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
         }
     }
 
-    /// How many records are gathered, if so many take no more than the pace of the turn: one if records own memory, of which a few could be a lot.
-    const GATHERED_MAX: usize = if std::mem::needs_drop::<T>() || size_of::<Entry<T>>() > 1_024 {
-        1
-    } else {
-        64
-    };
-
-    /// Counts the latency of what has been written since the last time.
+    /// Counts what has been written since the last time, and its latency.
     #[inline(never)]
-    fn measure(&mut self, turn: &mut Turn) {
-        if self.unmeasured > 0 {
+    fn count(&mut self, turn: &mut Turn) {
+        if self.uncounted > 0 {
             let latency = turn.now().nanos_since(self.born);
-            self.counters.record_latency(latency, self.unmeasured);
-            self.unmeasured = 0;
+            self.counters.record_latency(latency, self.uncounted);
+            self.counters.records_in.add(self.uncounted);
+            self.uncounted = 0;
+            self.unflushed = true;
         }
         self.born = turn.born();
     }
@@ -130,13 +105,20 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
 
 impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
     fn resume(&mut self, turn: &mut Turn) -> Room {
-        if self.write_gathered(turn).is_full() {
-            return Room::Full;
+        if let Some(entry) = self.left.take() {
+            turn.timestamp = entry.timestamp;
+            if self.write_one(entry.record, turn).is_full() {
+                return Room::Full;
+            }
         }
         if self.ended && self.pending.is_none() {
             return self.prepare(turn);
         }
         Room::Free
+    }
+
+    fn mark(&mut self, turn: &mut Turn) {
+        self.count(turn);
     }
 
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
@@ -148,16 +130,19 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
     }
 
     fn tend(&mut self, turn: &mut Turn) -> Room {
-        // Nothing is left between two polls, unless the writer does not take it.
-        let _ = self.write_gathered(turn);
-        if std::mem::take(&mut self.unflushed) {
+        if self.uncounted > 0 || self.unflushed {
             if let Err(failure) = self.guarded(Writer::flush) {
                 let _ = turn.fail_with(failure);
             }
             turn.look();
-            self.measure(turn);
+            self.count(turn);
+            self.unflushed = false;
         }
-        if self.stopped { Room::Full } else { Room::Free }
+        if self.stopped || self.left.is_some() {
+            Room::Full
+        } else {
+            Room::Free
+        }
     }
 
     fn visit(&mut self, _: &mut dyn Visitor) -> Result<(), StateError> {
@@ -165,6 +150,9 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
     }
 
     fn close(&mut self, ending: Ending) -> Result<(), Failure> {
+        self.counters
+            .records_in
+            .add(std::mem::take(&mut self.uncounted));
         match (ending, self.pending.take()) {
             (Ending::Commit, Some(pending)) => self.guarded(|writer| writer.commit(pending)),
             _ => self.guarded(Writer::abort),
@@ -173,17 +161,9 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
 }
 
 impl<T: Send, W: Writer<T>> Push<T> for SinkEnd<T, W> {
-    #[inline]
+    #[inline(always)]
     fn push(&mut self, record: T, turn: &mut Turn) -> Room {
-        self.gathered.push(Entry {
-            record,
-            timestamp: turn.timestamp,
-        });
-        if self.gathered.len() < Self::GATHERED_MAX.min(turn.pace()) {
-            Room::Free
-        } else {
-            self.write_gathered(turn)
-        }
+        self.write_one(record, turn)
     }
 
     fn push_all(
@@ -192,7 +172,13 @@ impl<T: Send, W: Writer<T>> Push<T> for SinkEnd<T, W> {
         clone: Option<fn(&T) -> T>,
         turn: &mut Turn,
     ) -> Room {
-        let written = unread.drain(clone, |records| self.write(records, turn, false));
+        let writing = Writing {
+            writer: &mut self.writer,
+            operator: &self.operator,
+            turn,
+        };
+        let (taken, written) = unread.drain(clone, writing);
+        self.uncounted += taken;
         if let Err(error) = written {
             return turn.fail(&self.operator, error);
         }
@@ -202,5 +188,89 @@ impl<T: Send, W: Writer<T>> Push<T> for SinkEnd<T, W> {
         } else {
             Room::Free
         }
+    }
+}
+
+/// A record that comes by itself, behind fused steps.
+struct One<T> {
+    record: Option<T>,
+    timestamp: Timestamp,
+}
+
+impl<T> Iterator for One<T> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        self.record.take()
+    }
+}
+
+impl<T> Drain<T> for One<T> {
+    fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    #[inline]
+    fn is_over(&self) -> bool {
+        self.record.is_none()
+    }
+}
+
+/// Lets a writer take records of a batch.
+struct Writing<'a, W> {
+    writer: &'a mut W,
+    operator: &'a Origin,
+    turn: &'a mut Turn,
+}
+
+impl<T, W: Writer<T>> Consume<T> for Writing<'_, W> {
+    /// How many records were taken, and what the writer said.
+    type Out = (u64, Result<(), BoxError>);
+
+    fn consume(self, records: impl ExactSizeIterator<Item = Entry<T>>) -> Self::Out {
+        let mut drain = Several {
+            records,
+            turn: self.turn,
+            taken: 0,
+        };
+        let blame = Blame::on(self.operator);
+        let written = self.writer.write(&mut drain);
+        blame.lift();
+        (drain.taken, written)
+    }
+}
+
+/// Records of a batch, until the time of the poll is over.
+struct Several<'a, I> {
+    records: I,
+    turn: &'a mut Turn,
+    taken: u64,
+}
+
+impl<T, I: Iterator<Item = Entry<T>>> Iterator for Several<'_, I> {
+    type Item = T;
+
+    #[inline]
+    fn next(&mut self) -> Option<T> {
+        if self.turn.is_exhausted() {
+            return None;
+        }
+        let entry = self.records.next()?;
+        self.turn.timestamp = entry.timestamp;
+        self.taken += 1;
+        // The record is taken in any case; the next one is not if the turn is over.
+        let _ = self.turn.spend();
+        Some(entry.record)
+    }
+}
+
+impl<T, I: ExactSizeIterator<Item = Entry<T>>> Drain<T> for Several<'_, I> {
+    fn timestamp(&self) -> Timestamp {
+        self.turn.timestamp
+    }
+
+    fn is_over(&self) -> bool {
+        self.turn.is_exhausted() || self.records.len() == 0
     }
 }

@@ -4,14 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use levada_core::sync::Mutex;
-use levada_core::{BoxError, Timestamp};
-use levada_network::{Entry, Unread};
+use levada_core::{BoxError, Room, Timestamp};
 use levada_state::StateError;
 
 use crate::error::{Blame, Failure};
 use crate::metrics::OperatorCounters;
-use crate::push::{Ending, Push, Signal, Visitor};
-use crate::source::{Intake, Reader, ReaderContext, Source, Status};
+use crate::push::{Ending, Signal, Visitor};
+use crate::source::{ReaderContext, Source, Status};
+use crate::stage::feed::{Fed, Feed};
 use crate::stage::{Progress, Stage};
 use crate::throttle::Throttle;
 use crate::turn::Turn;
@@ -33,17 +33,17 @@ impl<S: Source> Splits<S> {
     }
 }
 
-/// Reads splits and pushes their records into a chain.
+/// Reads splits; their readers push into the chain.
 pub(crate) struct SourceStage<S: Source> {
     source: Arc<S>,
     splits: Arc<Splits<S>>,
     reader: Option<S::Reader>,
-    /// Records that were read and not yet pushed.
-    unread: Vec<Entry<S::Out>>,
-    chain: Box<dyn Push<S::Out>>,
+    chain: Box<dyn Feed<S::Reader>>,
     throttle: Option<Arc<Throttle>>,
     context: ReaderContext,
     counters: Arc<OperatorCounters>,
+    /// Records that may still be read in this poll.
+    poll_left: u32,
     ending: Option<Signal>,
 }
 
@@ -51,7 +51,7 @@ impl<S: Source> SourceStage<S> {
     pub(crate) fn new(
         source: Arc<S>,
         splits: Arc<Splits<S>>,
-        chain: Box<dyn Push<S::Out>>,
+        chain: Box<dyn Feed<S::Reader>>,
         throttle: Option<Arc<Throttle>>,
         context: ReaderContext,
         counters: Arc<OperatorCounters>,
@@ -60,14 +60,22 @@ impl<S: Source> SourceStage<S> {
             source,
             splits,
             reader: None,
-            unread: Vec::new(),
             chain,
             throttle,
             context,
             counters,
+            poll_left: 0,
             ending: None,
         }
     }
+
+    /// The most records of a poll: some two batches. Enough to make the price of a poll invisible, few enough that not many
+    /// records are alive between source and sink, which decides what the next task finds in the cache.
+    const POLL_RECORDS_MAX: u32 = if std::mem::needs_drop::<S::Out>() {
+        512
+    } else {
+        1_024
+    };
 
     fn advance(&mut self, turn: &mut Turn) -> Progress {
         loop {
@@ -81,20 +89,15 @@ impl<S: Source> SourceStage<S> {
                 self.end(Signal::End, turn);
                 continue;
             }
-            if !self.unread.is_empty() {
-                let mut unread = Unread::new(std::mem::take(&mut self.unread));
-                let room = self.chain.push_all(&mut unread, None, turn);
-                self.unread = unread.into_rest();
-                if room.is_full() {
-                    return Progress::of_full(turn);
-                }
-                if turn.spend_batch().is_full() {
-                    return Progress::More;
-                }
-            }
             match self.read(turn) {
-                Ok(Next::Records) if self.unread.is_empty() => return Progress::More,
-                Ok(Next::Records) => {}
+                Ok(Next::Records(room)) => {
+                    if room.is_full() {
+                        return Progress::of_full(turn);
+                    }
+                    if self.poll_left == 0 {
+                        return Progress::More;
+                    }
+                }
                 Ok(Next::Nothing) => return Progress::Idle,
                 Ok(Next::End) => self.end(Signal::Watermark(Timestamp::MAX), turn),
                 Err(error) => {
@@ -111,16 +114,15 @@ impl<S: Source> SourceStage<S> {
         let _ = self.chain.signal(signal, turn);
     }
 
-    /// Reads the next records into the empty `unread`.
+    /// Reads until there are records, nothing for now, or no split.
     fn read(&mut self, turn: &mut Turn) -> Result<Next, BoxError> {
-        let mut intake = Intake {
-            entries: std::mem::take(&mut self.unread),
-            capacity: turn.pace().min(Intake::<S::Out>::RECORDS_MAX),
-        };
-        let next = loop {
+        // One reading of the clock for all records until the next look at it: they left the source at this moment.
+        turn.set_born(turn.now());
+        self.chain.mark(turn);
+        loop {
             let Some(reader) = &mut self.reader else {
                 let Some(split) = self.splits.next() else {
-                    break Next::End;
+                    return Ok(Next::End);
                 };
                 let blame = Blame::on(&self.context.operator);
                 let reader = self.source.open(split, None, &self.context);
@@ -128,58 +130,59 @@ impl<S: Source> SourceStage<S> {
                 self.reader = Some(reader?);
                 continue;
             };
+            let mut granted = turn.allowance().min(self.poll_left);
             if let Some(throttle) = &self.throttle {
-                let now = turn.look();
-                match throttle.take(intake.capacity as u64, now) {
-                    Ok(granted) => intake.capacity = granted as usize,
+                match throttle.take(u64::from(granted), turn.look()) {
+                    Ok(taken) => granted = taken as u32,
                     Err(at) => {
                         turn.wake_at(at);
-                        break Next::Nothing;
+                        return Ok(Next::Nothing);
                     }
                 }
             }
-            let blame = Blame::on(&self.context.operator);
-            let status = reader.read(&mut intake);
-            blame.lift();
-            let status = status?;
+            // The box is a chain too, one that passes each record by a virtual call: hence the asterisk.
+            let Fed {
+                status,
+                records,
+                room,
+            } = (*self.chain).feed(reader, granted, &self.context.operator, turn);
+            self.poll_left -= records;
+            self.counters.records_out.add(u64::from(records));
             if let Some(throttle) = &self.throttle {
-                throttle.give_back(intake.room() as u64);
+                throttle.give_back(u64::from(granted - records));
             }
+            let status = status?;
             match status {
                 Status::Done => self.reader = None,
                 Status::Idle(Some(at)) => turn.wake_at(at),
                 Status::More | Status::Idle(None) => {}
             }
-            if !intake.entries.is_empty() {
-                break Next::Records;
+            if records > 0 {
+                return Ok(Next::Records(room.and(turn.spend_many(records))));
             }
             match status {
-                Status::Idle(_) => break Next::Nothing,
+                Status::Idle(_) => return Ok(Next::Nothing),
                 Status::Done => {}
                 // A reader may come back with nothing, but not for ever.
                 Status::More => {
                     if turn.spend().is_full() {
-                        break Next::Records;
+                        return Ok(Next::Records(Room::Full));
                     }
                 }
             }
-        };
-        self.counters.records_out.add(intake.entries.len() as u64);
-        // One reading for all records of an intake: they left the source at this moment.
-        turn.set_born(turn.now());
-        self.unread = intake.entries;
-        Ok(next)
+        }
     }
 }
 
 enum Next {
-    Records,
+    Records(Room),
     Nothing,
     End,
 }
 
 impl<S: Source> Stage for SourceStage<S> {
     fn poll(&mut self, turn: &mut Turn) -> Progress {
+        self.poll_left = Self::POLL_RECORDS_MAX;
         let progress = self.advance(turn);
         progress.after_tending(self.chain.tend(turn))
     }

@@ -35,6 +35,12 @@ impl<T> Downstream for Tee<T> {
         self.all(|branch| branch.resume(turn))
     }
 
+    fn mark(&mut self, turn: &mut Turn) {
+        for branch in &mut self.branches {
+            branch.mark(turn);
+        }
+    }
+
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
         self.all(|branch| branch.signal(signal, turn))
     }

@@ -7,30 +7,31 @@ use levada_core::{Exchange as Travels, Key, Origin, Wake};
 use levada_graph::{Exchange, Pattern};
 use levada_network::{ByGroup, Gate, OneRoute, Outbox, Port, RoundRobin, Routing};
 
-use crate::push::Push;
 use crate::stage::{InboxStage, Input, KeyedRecord, Lend, Sender, Stage};
 use crate::step::Step;
 use crate::subtask::Subtask;
-use crate::wiring::{AnyClone, AnyGate, AnyPort, AnyPush, Built, EdgeFactory, Opened, SenderParts};
+use crate::wiring::{
+    AnyClone, AnyGate, AnyPort, AnyPush, Built, EdgeFactory, Head, Opened, SenderParts,
+};
 
 type CloneFn<T> = fn(&T) -> T;
 
 /// An exchange that does not look at keys, behind stateless steps.
-pub struct PlainEdge<A, S: Step<A>> {
+pub struct PlainEdge<H: Head, S: Step<H::Out>> {
     steps: S,
     clone: Option<CloneFn<S::Out>>,
     operator: Origin,
-    records: PhantomData<fn(A)>,
+    head: PhantomData<fn(H)>,
 }
 
-impl<A, S: Step<A>> PlainEdge<A, S> {
+impl<H: Head, S: Step<H::Out>> PlainEdge<H, S> {
     /// An exchange behind these steps, made by a call at `operator`'s place.
     pub fn new(steps: S, operator: Origin) -> Self {
         Self {
             steps,
             clone: None,
             operator,
-            records: PhantomData,
+            head: PhantomData,
         }
     }
 
@@ -46,14 +47,14 @@ impl<A, S: Step<A>> PlainEdge<A, S> {
     }
 }
 
-impl<A, S> EdgeFactory for PlainEdge<A, S>
+impl<H, S> EdgeFactory for PlainEdge<H, S>
 where
-    A: 'static,
-    S: Step<A>,
+    H: Head,
+    S: Step<H::Out>,
     S::Out: Travels,
 {
     fn chain(&self, subtask: &Subtask, target: Built) -> AnyPush {
-        chain(&self.steps, subtask, target)
+        chain::<H, _>(&self.steps, subtask, target)
     }
 
     fn open(&self, exchange: &Exchange, consumers: &[Arc<dyn Wake>]) -> Opened {
@@ -65,10 +66,10 @@ where
         match parts.exchange.pattern {
             Pattern::Rebalance if consumers > 1 => {
                 let routing = RoundRobin::new(consumers, subtask.index);
-                send(&self.steps, routing, &self.operator, subtask, parts)
+                send::<H, _, _>(&self.steps, routing, &self.operator, subtask, parts)
             }
             Pattern::Rebalance | Pattern::Pointwise | Pattern::Broadcast => {
-                send(&self.steps, OneRoute, &self.operator, subtask, parts)
+                send::<H, _, _>(&self.steps, OneRoute, &self.operator, subtask, parts)
             }
             other => unreachable!("an exchange without keys is not {other}"),
         }
@@ -90,32 +91,32 @@ where
 }
 
 /// An exchange that brings each key group to the subtask that owns it, behind stateless steps.
-pub struct HashEdge<A, S> {
+pub struct HashEdge<H, S> {
     steps: S,
     operator: Origin,
-    records: PhantomData<fn(A)>,
+    head: PhantomData<fn(H)>,
 }
 
-impl<A, S> HashEdge<A, S> {
+impl<H, S> HashEdge<H, S> {
     /// An exchange behind these steps, made by a call at `operator`'s place.
     pub fn new(steps: S, operator: Origin) -> Self {
         Self {
             steps,
             operator,
-            records: PhantomData,
+            head: PhantomData,
         }
     }
 }
 
-impl<A, S, K, T> EdgeFactory for HashEdge<A, S>
+impl<H, S, K, T> EdgeFactory for HashEdge<H, S>
 where
-    A: 'static,
-    S: Step<A, Out = KeyedRecord<K, T>>,
+    H: Head,
+    S: Step<H::Out, Out = KeyedRecord<K, T>>,
     K: Key,
     T: Travels,
 {
     fn chain(&self, subtask: &Subtask, target: Built) -> AnyPush {
-        chain(&self.steps, subtask, target)
+        chain::<H, _>(&self.steps, subtask, target)
     }
 
     fn open(&self, exchange: &Exchange, consumers: &[Arc<dyn Wake>]) -> Opened {
@@ -124,7 +125,7 @@ where
 
     fn sender(&self, subtask: &Subtask, parts: SenderParts<'_>) -> AnyPush {
         let routing = ByGroup::new(subtask.key_groups, parts.exchange.consumers);
-        send(&self.steps, routing, &self.operator, subtask, parts)
+        send::<H, _, _>(&self.steps, routing, &self.operator, subtask, parts)
     }
 
     fn inbox(
@@ -142,19 +143,18 @@ where
     }
 }
 
-fn chain<A: 'static, S: Step<A>>(steps: &S, subtask: &Subtask, target: Built) -> AnyPush {
-    let push: Box<dyn Push<A>> = match target {
+fn chain<H: Head, S: Step<H::Out>>(steps: &S, subtask: &Subtask, target: Built) -> AnyPush {
+    match target {
         Built::Push(next) => {
             let next = next.typed::<S::Out>(&subtask.operator);
-            Box::new(steps.attach(subtask, next))
+            H::erase(steps.attach(subtask, next))
         }
         Built::Read(next) => {
             let next = next.typed::<S::Out>(&subtask.operator);
-            Box::new(steps.attach(subtask, Lend::new(next, Arc::clone(&subtask.counters))))
+            H::erase(steps.attach(subtask, Lend::new(next, Arc::clone(&subtask.counters))))
         }
         Built::Head(_) => unreachable!("a source has no input"),
-    };
-    AnyPush::new::<A>(push)
+    }
 }
 
 fn open<T: Travels>(exchange: &Exchange, consumers: &[Arc<dyn Wake>]) -> Opened {
@@ -179,7 +179,7 @@ fn open<T: Travels>(exchange: &Exchange, consumers: &[Arc<dyn Wake>]) -> Opened 
     Opened { gates, ports }
 }
 
-fn send<A, S, R>(
+fn send<H, S, R>(
     steps: &S,
     routing: R,
     operator: &Origin,
@@ -187,8 +187,8 @@ fn send<A, S, R>(
     parts: SenderParts<'_>,
 ) -> AnyPush
 where
-    A: 'static,
-    S: Step<A>,
+    H: Head,
+    S: Step<H::Out>,
     S::Out: Travels,
     R: Routing<S::Out> + 'static,
 {
@@ -213,7 +213,7 @@ where
         Arc::clone(&subtask.waker),
     );
     let sender = Sender::new(outbox, operator.clone());
-    AnyPush::new::<A>(Box::new(steps.attach(subtask, sender)))
+    H::erase(steps.attach(subtask, sender))
 }
 
 fn inbox<T: Travels>(

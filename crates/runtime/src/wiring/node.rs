@@ -14,7 +14,7 @@ use crate::stage::{SinkEnd, SourceStage, Splits};
 use crate::step::Step;
 use crate::subtask::Subtask;
 use crate::turn::Turn;
-use crate::wiring::{AnyPush, Built, NodeFactory, Shared};
+use crate::wiring::{AnyPush, Built, Head, NodeFactory, Shared};
 
 /// A source.
 pub struct SourceNode<S>(Arc<S>);
@@ -47,7 +47,7 @@ impl<S: Source> NodeFactory for SourceNode<S> {
         let splits = Arc::clone(shared)
             .downcast::<Splits<S>>()
             .expect("a source's subtasks share its splits");
-        let chain = only(outputs).typed::<S::Out>(&subtask.operator);
+        let chain = only(outputs).typed_for::<S::Reader>(&subtask.operator);
         Ok(Built::Head(Box::new(SourceStage::new(
             Arc::clone(&self.0),
             splits,
@@ -73,22 +73,22 @@ impl NodeFactory for Relay {
 }
 
 /// Stateless steps that are a node of their own.
-pub struct StepsNode<A, S> {
+pub struct StepsNode<H, S> {
     steps: S,
-    records: PhantomData<fn(A)>,
+    head: PhantomData<fn(H)>,
 }
 
-impl<A, S> StepsNode<A, S> {
+impl<H, S> StepsNode<H, S> {
     /// The node of these steps.
     pub fn new(steps: S) -> Self {
         Self {
             steps,
-            records: PhantomData,
+            head: PhantomData,
         }
     }
 }
 
-impl<A: 'static, S: Step<A>> NodeFactory for StepsNode<A, S> {
+impl<H: Head, S: Step<H::Out>> NodeFactory for StepsNode<H, S> {
     fn build(
         &self,
         subtask: &Subtask,
@@ -96,33 +96,32 @@ impl<A: 'static, S: Step<A>> NodeFactory for StepsNode<A, S> {
         outputs: Vec<AnyPush>,
     ) -> Result<Built, Failure> {
         let next = only(outputs).typed::<S::Out>(&subtask.operator);
-        let chain = self.steps.attach(subtask, next);
-        Ok(Built::Push(AnyPush::new::<A>(Box::new(chain))))
+        Ok(Built::Push(H::erase(self.steps.attach(subtask, next))))
     }
 }
 
 /// A sink, with stateless steps in front of it.
-pub struct SinkNode<A, S, K> {
+pub struct SinkNode<H, S, K> {
     steps: S,
     sink: K,
-    records: PhantomData<fn(A)>,
+    head: PhantomData<fn(H)>,
 }
 
-impl<A, S, K> SinkNode<A, S, K> {
+impl<H, S, K> SinkNode<H, S, K> {
     /// The node of this sink behind these steps.
     pub fn new(steps: S, sink: K) -> Self {
         Self {
             steps,
             sink,
-            records: PhantomData,
+            head: PhantomData,
         }
     }
 }
 
-impl<A, S, K> NodeFactory for SinkNode<A, S, K>
+impl<H, S, K> NodeFactory for SinkNode<H, S, K>
 where
-    A: 'static,
-    S: Step<A>,
+    H: Head,
+    S: Step<H::Out>,
     K: Sink<S::Out>,
     K::Writer: 'static,
 {
@@ -140,8 +139,7 @@ where
             subtask.operator.clone(),
             Arc::clone(&subtask.counters),
         );
-        let chain = self.steps.attach(subtask, end);
-        Ok(Built::Push(AnyPush::new::<A>(Box::new(chain))))
+        Ok(Built::Push(H::erase(self.steps.attach(subtask, end))))
     }
 }
 
@@ -174,6 +172,8 @@ impl Downstream for Dropping {
     fn resume(&mut self, _: &mut Turn) -> Room {
         Room::Free
     }
+
+    fn mark(&mut self, _: &mut Turn) {}
 
     fn signal(&mut self, _: Signal, _: &mut Turn) -> Room {
         Room::Free
