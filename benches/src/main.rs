@@ -9,6 +9,7 @@ mod exchange;
 mod measure;
 mod record;
 mod start;
+mod table;
 mod timeout;
 mod words;
 
@@ -42,6 +43,7 @@ const COMPARISONS: &[Comparison] = &[
     ("exchange", exchange::run),
     ("timeout", timeout::run),
     ("start", start::run),
+    ("table", table::run),
     ("words", words::run),
     ("backpressure", backpressure::run),
 ];

@@ -55,6 +55,15 @@ impl KeyGroups {
         KeyGroup((spread % u32::from(self.0)) as u16)
     }
 
+    /// The group of a key.
+    ///
+    /// # Errors
+    /// If the key's `Serialize` fails.
+    #[inline]
+    pub fn of<K: Serialize + ?Sized>(self, key: &K) -> Result<KeyGroup, KeyError> {
+        key_hash(key).map(|hash| self.of_hash(hash))
+    }
+
     /// The subtask that owns a group.
     #[must_use]
     pub fn subtask(self, group: KeyGroup, parallelism: usize) -> usize {

@@ -3,8 +3,9 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
+use levada_core::key::KeyError;
 use levada_core::sync::atomic::{AtomicBool, Ordering};
-use levada_core::{Key, Origin, Timestamp};
+use levada_core::{Key, KeyGroups, Origin, Timestamp};
 use levada_runtime::metrics::OperatorCounters;
 use levada_runtime::wiring::{AnyPush, AnyRead, Built, NodeFactory, Shared};
 use levada_runtime::{
@@ -80,6 +81,7 @@ pub(crate) struct Running<K, T, A: Accumulate<T>, P> {
     firing: Option<Cursor>,
     checked: bool,
     operator: Origin,
+    key_groups: KeyGroups,
     counters: Arc<OperatorCounters>,
     next: P,
 }
@@ -99,6 +101,7 @@ where
             firing: None,
             checked: false,
             operator: subtask.operator.clone(),
+            key_groups: subtask.key_groups,
             counters: Arc::clone(&subtask.counters),
             next,
         }
@@ -177,9 +180,23 @@ where
     #[inline]
     fn read(&mut self, keyed: &KeyedRecord<K, T>, turn: &mut Turn) -> Room {
         let blame = Blame::on(&self.operator);
-        let accumulator = self
-            .table
-            .get_or_insert_with(keyed.group, &keyed.key, || self.accumulate.create());
+        debug_assert!(
+            self.table.find(&keyed.key).is_none_or(|place| keyed
+                .group
+                .is_none_or(|group| group == self.table.group(place))),
+            "equal keys serialise equally"
+        );
+        let found = self.table.get_or_insert(&keyed.key, || {
+            let group = keyed.group_in(self.key_groups)?;
+            Ok::<_, KeyError>((group, self.accumulate.create()))
+        });
+        let accumulator = match found {
+            Ok(accumulator) => accumulator,
+            Err(error) => {
+                blame.lift();
+                return turn.fail(&self.operator, error);
+            }
+        };
         self.accumulate.add(accumulator, &keyed.record);
         if !self.checked {
             self.checked = true;

@@ -355,6 +355,7 @@ impl Wiring<'_> {
             counters: self.registry.operator(node, index),
             waker: self.waker(node, index),
             table_seed: self.table_seed,
+            crosses_exchange: false,
             run: Arc::clone(&self.run),
             budget: Arc::clone(&self.budget),
             overdraft_bytes_max: self.options.overdraft_bytes_max,

@@ -10,15 +10,15 @@ mod tee;
 
 use std::sync::Arc;
 
-use levada_core::{Key, KeyGroup, Room};
+use levada_core::key::KeyError;
+use levada_core::{Key, KeyGroup, KeyGroups, Room};
 use levada_network::HasKeyGroup;
 use levada_state::StateError;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::forward_downstream;
 use crate::metrics::OperatorCounters;
-use crate::push::{Downstream, Ending, Push, Read, Visitor};
+use crate::push::{Downstream, Ending, Push, Read, Signal, Visitor};
 use crate::turn::Turn;
 
 pub use feed::{Fed, Feed};
@@ -83,45 +83,94 @@ impl Progress {
     }
 }
 
-/// A record with its key and the group of the key, computed once where it was keyed.
+/// A record with its key.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub struct KeyedRecord<K, T> {
     /// The key.
     pub key: K,
     /// The record.
     pub record: T,
+    /// The group of the key, computed once where the record was keyed. None if the record crosses no exchange: then the
+    /// group is needed only for a key that is new.
+    pub group: Option<KeyGroup>,
+}
+
+impl<K: Key, T> KeyedRecord<K, T> {
     /// The group of the key.
-    pub group: KeyGroup,
+    ///
+    /// # Errors
+    /// If it has to be computed and the key's `Serialize` fails.
+    pub fn group_in(&self, groups: KeyGroups) -> Result<KeyGroup, KeyError> {
+        match self.group {
+            Some(group) => Ok(group),
+            None => groups.of(&self.key),
+        }
+    }
 }
 
 impl<K: Key, T> HasKeyGroup for KeyedRecord<K, T> {
     #[inline]
     fn key_group(&self) -> KeyGroup {
         self.group
+            .expect("a record that crosses an exchange was given its group")
     }
 }
 
 /// Lends each record to a reader and then drops it: an operator that reads, without an exchange before it.
 pub(crate) struct Lend<R> {
     reader: R,
-    /// With an exchange, the head of the stage counts what comes in, by the batch.
+    /// With an exchange, the head of the stage counts what comes in, by the batch. Here it is counted between two polls.
     counters: Arc<OperatorCounters>,
+    uncounted: u64,
 }
 
 impl<R> Lend<R> {
     pub(crate) fn new(reader: R, counters: Arc<OperatorCounters>) -> Self {
-        Self { reader, counters }
+        Self {
+            reader,
+            counters,
+            uncounted: 0,
+        }
+    }
+
+    fn count(&mut self) {
+        let uncounted = std::mem::take(&mut self.uncounted);
+        self.counters.records_in.add(uncounted);
     }
 }
 
 impl<R: Downstream> Downstream for Lend<R> {
-    forward_downstream!(reader);
+    fn resume(&mut self, turn: &mut Turn) -> Room {
+        self.reader.resume(turn)
+    }
+
+    fn mark(&mut self, turn: &mut Turn) {
+        self.reader.mark(turn);
+    }
+
+    fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
+        self.reader.signal(signal, turn)
+    }
+
+    fn tend(&mut self, turn: &mut Turn) -> Room {
+        self.count();
+        self.reader.tend(turn)
+    }
+
+    fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
+        self.reader.visit(visitor)
+    }
+
+    fn close(&mut self, ending: Ending) -> Result<(), Failure> {
+        self.count();
+        self.reader.close(ending)
+    }
 }
 
 impl<A, R: Read<A>> Push<A> for Lend<R> {
     #[inline(always)]
     fn push(&mut self, record: A, turn: &mut Turn) -> Room {
-        self.counters.records_in.add(1);
+        self.uncounted += 1;
         self.reader.read(&record, turn)
     }
 }

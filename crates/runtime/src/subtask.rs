@@ -32,6 +32,8 @@ pub struct Subtask {
     pub waker: Arc<dyn Wake>,
     /// The seed of the job's tables.
     pub table_seed: u64,
+    /// Whether what it emits crosses an exchange, so that a keyed record must know its group.
+    pub crosses_exchange: bool,
     pub(crate) run: Arc<str>,
     pub(crate) budget: Arc<Budget>,
     pub(crate) overdraft_bytes_max: u64,

@@ -55,7 +55,7 @@ pub struct Turn {
 
 impl Turn {
     /// The most records between two looks at the clock: their price is then a tenth of a nanosecond per record.
-    pub const PACE_MAX: u32 = 1_024;
+    pub const PACE_MAX: u32 = 512;
 
     /// A turn that reads this clock. The first poll starts with one record and finds its pace.
     #[must_use]

@@ -1,14 +1,15 @@
-//! State of operators: one table per key group, and what it looks like in a snapshot.
+//! State of operators: values by key, and what they look like in a snapshot.
 //!
-//! A task owns a range of key groups and keeps a table for each, so that a snapshot comes out group by group and any
-//! other parallelism can take the groups it then owns. Entries stay where they were inserted ([`KeyedTable`]), so that
-//! neither growth nor removal disturbs who walks the table in slices.
+//! A task owns a range of key groups. Its table ([`KeyedTable`]) is divided by another hash than the groups are, so that
+//! it grows in small steps; each entry knows its group, and a snapshot is sorted by group, so that any other parallelism
+//! can take the groups it then owns.
 
 mod error;
-mod slots;
+mod shards;
 mod snapshot;
 mod table;
 
 pub use error::StateError;
+pub use shards::{Cursor, Place};
 pub use snapshot::{KeyedState, Snapshot};
-pub use table::{Cursor, KeyedTable};
+pub use table::KeyedTable;

@@ -12,13 +12,13 @@ pub trait KeyedState {
     /// The key groups that are kept here.
     fn owned(&self) -> Range<u16>;
 
-    /// Appends the state of a group.
+    /// Appends the state of each owned group to its bytes, which come in the order of the groups.
     ///
     /// # Errors
     /// If a key or value cannot be encoded.
-    fn write_group(&self, group: KeyGroup, bytes: &mut Vec<u8>) -> Result<(), StateError>;
+    fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError>;
 
-    /// Adds the state of a group, as [`KeyedState::write_group`] wrote it.
+    /// Adds the state of a group, as [`KeyedState::write`] wrote it.
     ///
     /// # Errors
     /// If the bytes are not such a state.
@@ -47,9 +47,9 @@ impl Snapshot {
     /// If a group of this operator has been written before: it has one owner.
     pub fn write(&mut self, operator: &str, state: &dyn KeyedState) -> Result<(), StateError> {
         let groups = self.operators.entry(operator.to_owned()).or_default();
-        for group in state.owned() {
-            let mut bytes = Vec::new();
-            state.write_group(KeyGroup(group), &mut bytes)?;
+        let mut written = vec![Vec::new(); state.owned().len()];
+        state.write(&mut written)?;
+        for (group, bytes) in state.owned().zip(written) {
             let before = groups.insert(group, bytes);
             assert!(before.is_none(), "key group {group} has one owner");
         }

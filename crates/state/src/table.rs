@@ -4,60 +4,40 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 
 use foldhash::fast::FixedState;
-use hashbrown::HashTable;
-use hashbrown::hash_table::Entry;
 use levada_core::codec::{self, CodecError};
 use levada_core::{Key, KeyGroup};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::StateError;
-use crate::slots::Slots;
+use crate::shards::{Cursor, Place, Shards};
 use crate::snapshot::KeyedState;
 
 /// Values by key, for the key groups of one task.
 ///
-/// Each group has an index of 8 bytes per key and slots that never move. A group that grows rehashes only its index: at
-/// 10,000,000 keys that stalls for well under a millisecond, where one table with the entries inside would take half a
-/// second (`docs/decisions/005-state.md`). The hash inside the tables has nothing to do with the one that made the key
-/// group, or each table would be filled by one slice of it.
+/// Entries lie in a hash table that grows in pieces, so that no insertion moves many of them. An entry knows its key
+/// group, so the group is needed only when a key is new: looking up a key that is there costs one hash and no more
+/// (`docs/decisions/005-state.md`). The hash of the table has nothing to do with the one that makes key groups, and it has
+/// a seed.
 pub struct KeyedTable<K, V> {
-    first: u16,
-    groups: Vec<Group<K, V>>,
+    owned: Range<u16>,
+    entries: Shards<Entry<K, V>>,
     hasher: FixedState,
 }
 
-struct Group<K, V> {
-    index: HashTable<Indexed>,
-    slots: Slots<(K, V)>,
-}
-
-#[derive(Clone, Copy)]
-struct Indexed {
-    /// The upper half of the key's hash: it saves most looks at the slot, and lets the index grow without the keys.
-    hash: u32,
-    slot: u32,
-}
-
-/// How far [`KeyedTable::take_next`] has come.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Cursor {
-    group: usize,
-    slot: u32,
+struct Entry<K, V> {
+    key: K,
+    value: V,
+    group: KeyGroup,
 }
 
 impl<K: Key, V> KeyedTable<K, V> {
-    /// An empty table for these key groups. The seed makes the order of collisions, nothing else.
+    /// An empty table for these key groups. The seed makes the order in which keys are taken out, nothing else.
     #[must_use]
     pub fn new(owned: Range<u16>, seed: u64) -> Self {
         Self {
-            first: owned.start,
-            groups: owned
-                .map(|_| Group {
-                    index: HashTable::new(),
-                    slots: Slots::new(),
-                })
-                .collect(),
+            owned,
+            entries: Shards::new(),
             hasher: FixedState::with_seed(seed),
         }
     }
@@ -65,7 +45,7 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// How many keys there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.groups.iter().map(|group| group.slots.len()).sum()
+        self.entries.len()
     }
 
     /// Whether there is no key.
@@ -74,160 +54,132 @@ impl<K: Key, V> KeyedTable<K, V> {
         self.len() == 0
     }
 
-    /// The value of a key, made if there is none.
+    /// Where a key is, if it is there.
+    #[inline]
+    #[must_use]
+    pub fn find(&self, key: &K) -> Option<Place> {
+        self.entries
+            .find(self.hasher.hash_one(key), |entry| entry.key == *key)
+    }
+
+    /// The value of a key. A key that is not there is added, with the group and the value that `make` gives it.
+    ///
+    /// # Errors
+    /// That of `make`; the key is not added then.
     ///
     /// # Panics
-    /// If the group is not one of this table's.
+    /// If the group is another subtask's.
     #[inline]
-    pub fn get_or_insert_with(
+    pub fn get_or_insert<E>(
         &mut self,
-        group: KeyGroup,
         key: &K,
-        make: impl FnOnce() -> V,
-    ) -> &mut V {
-        let slot = self.find_or_insert(group, key, make);
-        self.value_mut(group, slot)
-    }
-
-    /// The slot of a key, which gets a value if it has none. It stays valid until the key is removed.
-    ///
-    /// # Panics
-    /// If the group is not one of this table's.
-    #[inline]
-    pub fn find_or_insert(&mut self, group: KeyGroup, key: &K, make: impl FnOnce() -> V) -> u32 {
-        let hash = spread(self.hasher.hash_one(key));
-        let group = &mut self.groups[usize::from(group.0 - self.first)];
-        let slots = &mut group.slots;
-        let found = group.index.entry(
-            widen(hash),
-            |indexed| {
-                indexed.hash == hash
-                    && slots
-                        .get(indexed.slot)
-                        .is_some_and(|(other, _)| other == key)
+        make: impl FnOnce() -> Result<(KeyGroup, V), E>,
+    ) -> Result<&mut V, E> {
+        let entry = self.entries.get_or_insert(
+            self.hasher.hash_one(key),
+            |entry| entry.key == *key,
+            || {
+                let (group, value) = make()?;
+                assert!(
+                    self.owned.contains(&group.0),
+                    "key group {} is another subtask's",
+                    group.0
+                );
+                let key = key.clone();
+                Ok(Entry { key, value, group })
             },
-            |indexed| widen(indexed.hash),
+            |entry| self.hasher.hash_one(&entry.key),
         );
-        match found {
-            Entry::Occupied(found) => found.get().slot,
-            Entry::Vacant(vacant) => {
-                let slot = slots.insert((key.clone(), make()));
-                vacant.insert(Indexed { hash, slot });
-                slot
-            }
+        entry.map(|entry| &mut entry.value)
+    }
+
+    /// Where a key is. A key that is not there is added, as by [`KeyedTable::get_or_insert`].
+    ///
+    /// # Errors
+    /// That of `make`; the key is not added then.
+    ///
+    /// # Panics
+    /// If the group is another subtask's.
+    #[inline]
+    pub fn find_or_insert<E>(
+        &mut self,
+        key: &K,
+        make: impl FnOnce() -> Result<(KeyGroup, V), E>,
+    ) -> Result<Place, E> {
+        if let Some(place) = self.find(key) {
+            return Ok(place);
         }
+        self.get_or_insert(key, make)?;
+        Ok(self.find(key).expect("the key has just been added"))
     }
 
-    /// The value in a slot.
+    /// The value in a place.
     ///
     /// # Panics
-    /// If the slot is empty, or the group is not one of this table's.
+    /// If there is none: its key was removed.
     #[inline]
-    pub fn value_mut(&mut self, group: KeyGroup, slot: u32) -> &mut V {
-        let group = &mut self.groups[usize::from(group.0 - self.first)];
-        let (_, value) = group
-            .slots
-            .get_mut(slot)
-            .expect("a slot has an entry until its key is removed");
-        value
+    #[must_use]
+    pub fn value(&self, place: Place) -> &V {
+        let entry = self.entries.get(place);
+        &entry.expect("a key stays in its place").value
     }
 
-    /// The value of a key.
+    /// The value in a place.
     ///
     /// # Panics
-    /// If the group is not one of this table's.
+    /// If there is none: its key was removed.
     #[inline]
-    pub fn get(&self, group: KeyGroup, key: &K) -> Option<&V> {
-        let hash = spread(self.hasher.hash_one(key));
-        let group = &self.groups[usize::from(group.0 - self.first)];
-        let found = group.index.find(widen(hash), |indexed| {
-            indexed.hash == hash
-                && group
-                    .slots
-                    .get(indexed.slot)
-                    .is_some_and(|(other, _)| other == key)
-        })?;
-        group.slots.get(found.slot).map(|(_, value)| value)
+    pub fn value_mut(&mut self, place: Place) -> &mut V {
+        let entry = self.entries.get_mut(place);
+        &mut entry.expect("a key stays in its place").value
+    }
+
+    /// The key group of the key in a place.
+    ///
+    /// # Panics
+    /// If there is none: its key was removed.
+    #[must_use]
+    pub fn group(&self, place: Place) -> KeyGroup {
+        let entry = self.entries.get(place);
+        entry.expect("a key stays in its place").group
     }
 
     /// Removes a key; returns its value.
-    ///
-    /// # Panics
-    /// If the group is not one of this table's.
-    pub fn remove(&mut self, group: KeyGroup, key: &K) -> Option<V> {
-        let hash = spread(self.hasher.hash_one(key));
-        let group = &mut self.groups[usize::from(group.0 - self.first)];
-        let slots = &mut group.slots;
-        let found = group
-            .index
-            .find_entry(widen(hash), |indexed| {
-                indexed.hash == hash
-                    && slots
-                        .get(indexed.slot)
-                        .is_some_and(|(other, _)| other == key)
-            })
-            .ok()?;
-        let (indexed, _) = found.remove();
-        slots.remove(indexed.slot).map(|(_, value)| value)
+    pub fn remove(&mut self, key: &K) -> Option<V> {
+        let place = self.find(key)?;
+        self.entries.remove(place).map(|entry| entry.value)
     }
 
-    /// Removes the next key from the cursor on, group by group in the order of the slots, and moves the cursor behind it.
-    /// Keys inserted before the cursor meanwhile are not seen.
+    /// Removes the next key from the cursor on, and moves the cursor behind it. No key may be added meanwhile.
     pub fn take_next(&mut self, cursor: &mut Cursor) -> Option<(K, V)> {
-        while let Some(group) = self.groups.get_mut(cursor.group) {
-            while cursor.slot < group.slots.end() {
-                let slot = cursor.slot;
-                cursor.slot += 1;
-                if let Some((key, value)) = group.slots.remove(slot) {
-                    let hash = spread(self.hasher.hash_one(&key));
-                    if let Ok(found) = group
-                        .index
-                        .find_entry(widen(hash), |indexed| indexed.slot == slot)
-                    {
-                        found.remove();
-                    }
-                    return Some((key, value));
-                }
-            }
-            *cursor = Cursor {
-                group: cursor.group + 1,
-                slot: 0,
-            };
-        }
-        None
+        let entry = self.entries.take_next(cursor)?;
+        Some((entry.key, entry.value))
     }
-}
-
-/// The half of a hash that the index keeps.
-#[inline]
-fn spread(hash: u64) -> u32 {
-    (hash >> 32) as u32
-}
-
-/// The hash the index works with: hashbrown takes its tag from the top bits and the bucket from the low ones.
-#[inline]
-fn widen(hash: u32) -> u64 {
-    u64::from(hash) << 32 | u64::from(hash)
 }
 
 /// A group is written as the number of its entries (u64), then key and value of each.
 impl<K: Key, V: Serialize + DeserializeOwned> KeyedState for KeyedTable<K, V> {
     fn owned(&self) -> Range<u16> {
-        let count = u16::try_from(self.groups.len()).expect("key groups are counted in u16");
-        self.first..self.first + count
+        self.owned.clone()
     }
 
-    fn write_group(&self, group: KeyGroup, bytes: &mut Vec<u8>) -> Result<(), StateError> {
-        let slots = &self.groups[usize::from(group.0 - self.first)].slots;
-        let mut write = || -> Result<(), CodecError> {
-            codec::encode(&(slots.len() as u64), bytes)?;
-            for (key, value) in slots.iter() {
-                codec::encode(key, bytes)?;
-                codec::encode(value, bytes)?;
-            }
-            Ok(())
-        };
-        write().map_err(|error| StateError::new(group, error))
+    fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
+        let mut counts = vec![0u64; self.owned.len()];
+        let begins: Vec<_> = groups.iter().map(Vec::len).collect();
+        for bytes in &mut *groups {
+            bytes.extend_from_slice(&[0; 8]);
+        }
+        for entry in self.entries.iter() {
+            let group = usize::from(entry.group.0 - self.owned.start);
+            counts[group] += 1;
+            codec::encode(&entry.key, &mut groups[group])
+                .and_then(|()| codec::encode(&entry.value, &mut groups[group]))
+                .map_err(|error| StateError::new(entry.group, error))?;
+        }
+        for ((bytes, begin), count) in groups.iter_mut().zip(begins).zip(counts) {
+            bytes[begin..begin + 8].copy_from_slice(&count.to_le_bytes());
+        }
+        Ok(())
     }
 
     fn read_group(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), StateError> {
@@ -237,8 +189,9 @@ impl<K: Key, V: Serialize + DeserializeOwned> KeyedState for KeyedTable<K, V> {
                 let key: K = codec::decode_next(&mut bytes)?;
                 let value: V = codec::decode_next(&mut bytes)?;
                 let mut value = Some(value);
-                let kept = self
-                    .get_or_insert_with(group, &key, || value.take().expect("a key is made once"));
+                let mut make = || value.take().expect("a key is made once");
+                let kept = self.get_or_insert(&key, || Ok::<_, CodecError>((group, make())))?;
+                // A key that was there already gets the value that was read.
                 if let Some(value) = value {
                     *kept = value;
                 }
@@ -268,6 +221,11 @@ mod tests {
         KeyedTable::new(0..128, seed)
     }
 
+    fn value_of<'a>(table: &'a mut KeyedTable<String, u64>, key: &str) -> &'a mut u64 {
+        let made: Result<Place, ()> = table.find_or_insert(&key.to_owned(), || Ok((group(key), 0)));
+        table.value_mut(made.unwrap())
+    }
+
     #[derive(Clone, Debug)]
     enum Act {
         Add(u8),
@@ -292,18 +250,18 @@ mod tests {
                 match act {
                     Act::Add(n) => {
                         let key = n.to_string();
-                        *table.get_or_insert_with(group(&key), &key, || 0) += 1;
+                        *value_of(&mut table, &key) += 1;
                         *model.entry(key).or_insert(0) += 1;
                     }
                     Act::Remove(n) => {
                         let key = n.to_string();
-                        prop_assert_eq!(table.remove(group(&key), &key), model.remove(&key));
+                        prop_assert_eq!(table.remove(&key), model.remove(&key));
                     }
                 }
             }
             prop_assert_eq!(table.len(), model.len());
             for (key, value) in &model {
-                prop_assert_eq!(table.get(group(key), key), Some(value));
+                prop_assert_eq!(table.find(key).map(|place| table.value(place)), Some(value));
             }
 
             // Through a snapshot into tables of another parallelism, and out of them.
@@ -332,7 +290,7 @@ mod tests {
         let mut table = all(1);
         for n in 0..100 {
             let key = format!("key {n}");
-            table.get_or_insert_with(group(&key), &key, || n);
+            *value_of(&mut table, &key) = n;
         }
         let mut cursor = Cursor::default();
         let mut taken = Vec::new();
@@ -354,9 +312,13 @@ mod tests {
     #[test]
     fn damaged_state_is_refused() {
         let mut table = all(1);
-        table.get_or_insert_with(KeyGroup(3), &"a".to_owned(), || 1);
-        let mut bytes = Vec::new();
-        table.write_group(KeyGroup(3), &mut bytes).unwrap();
+        let made: Result<Place, ()> =
+            table.find_or_insert(&"a".to_owned(), || Ok((KeyGroup(3), 1)));
+        made.unwrap();
+        let mut groups = vec![Vec::new(); 128];
+        table.write(&mut groups).unwrap();
+        let mut bytes = groups.swap_remove(3);
+        all(1).read_group(KeyGroup(3), &bytes).unwrap();
         assert!(all(1).read_group(KeyGroup(3), &bytes[1..]).is_err());
         bytes.push(0);
         let error = all(1).read_group(KeyGroup(3), &bytes).unwrap_err();

@@ -1,11 +1,13 @@
 //! What a process sees of its subtask, its key and its outputs.
 
 use std::fmt;
+use std::panic;
 
-use levada_core::{BoxError, KeyGroup, Origin, Room, Timestamp};
-use levada_runtime::Turn;
+use levada_core::key::KeyError;
+use levada_core::{BoxError, KeyGroups, Origin, Room, Timestamp};
 use levada_runtime::metrics::OperatorCounters;
-use levada_state::KeyedTable;
+use levada_runtime::{KeyedRecord, Turn};
+use levada_state::{KeyedTable, Place};
 
 use crate::process::Process;
 use crate::process::side::{AnyPort, Port, SideOutput};
@@ -40,11 +42,11 @@ impl OpenContext {
 
 /// The key of the record in hand, its state, and the outputs.
 pub struct Context<'a, P: Process> {
-    pub(crate) key: &'a P::Key,
-    pub(crate) group: KeyGroup,
+    pub(crate) keyed: &'a KeyedRecord<P::Key, P::In>,
+    pub(crate) key_groups: KeyGroups,
     pub(crate) table: &'a mut KeyedTable<P::Key, P::State>,
     /// Where the key's state is, once it has been looked up.
-    pub(crate) slot: Option<u32>,
+    pub(crate) place: Option<Place>,
     pub(crate) main: &'a mut Port<P::Out>,
     pub(crate) sides: &'a mut [Box<dyn AnyPort>],
     pub(crate) room: &'a mut [Room],
@@ -58,7 +60,7 @@ impl<P: Process> Context<'_, P> {
     /// The key.
     #[must_use]
     pub fn key(&self) -> &P::Key {
-        self.key
+        &self.keyed.key
     }
 
     /// The record's event time; [`Timestamp::MIN`] if it was given none.
@@ -70,28 +72,27 @@ impl<P: Process> Context<'_, P> {
     /// The key's state, made by `Default` if there is none.
     #[inline]
     pub fn state(&mut self) -> &mut P::State {
-        let slot = match self.slot {
-            Some(slot) => slot,
+        let place = match self.place {
+            Some(place) => place,
             None => {
-                let slot = self
-                    .table
-                    .find_or_insert(self.group, self.key, P::State::default);
-                *self.slot.insert(slot)
+                let place = self.find_or_insert();
+                *self.place.insert(place)
             }
         };
-        self.table.value_mut(self.group, slot)
+        self.table.value_mut(place)
     }
 
     /// The key's state, if there is one.
     #[must_use]
     pub fn existing_state(&self) -> Option<&P::State> {
-        self.table.get(self.group, self.key)
+        let place = self.place.or_else(|| self.table.find(&self.keyed.key))?;
+        Some(self.table.value(place))
     }
 
     /// Forgets the key's state.
     pub fn clear(&mut self) {
-        self.slot = None;
-        self.table.remove(self.group, self.key);
+        self.place = None;
+        self.table.remove(&self.keyed.key);
     }
 
     /// Emits a record on the main output.
@@ -117,6 +118,22 @@ impl<P: Process> Context<'_, P> {
                 self.room[output] = port.emit(record, self.room[output], self.operator, self.turn);
             }
             None => self.fail(NotMine),
+        }
+    }
+
+    #[inline]
+    fn find_or_insert(&mut self) -> Place {
+        let place = self.table.find_or_insert(&self.keyed.key, || {
+            let group = self.keyed.group_in(self.key_groups)?;
+            Ok::<_, KeyError>((group, P::State::default()))
+        });
+        match place {
+            Ok(place) => place,
+            Err(error) => {
+                self.fail(error);
+                // There is no state to go on with: the task fails with what the turn has been told.
+                panic::resume_unwind(Box::new("a key cannot be hashed"));
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use levada_core::Origin;
+use levada_core::{KeyGroups, Origin};
 use levada_runtime::metrics::OperatorCounters;
 use levada_runtime::{
     Blame, Downstream, Ending, Failure, KeyedRecord, Push, Read, Room, Signal, StateError, Subtask,
@@ -25,6 +25,7 @@ pub(crate) struct Processing<P: Process> {
     owner: u32,
     checked: bool,
     operator: Origin,
+    key_groups: KeyGroups,
     counters: Arc<OperatorCounters>,
 }
 
@@ -52,6 +53,7 @@ impl<P: Process> Processing<P> {
             owner,
             checked: false,
             operator: subtask.operator.clone(),
+            key_groups: subtask.key_groups,
             counters: Arc::clone(&subtask.counters),
         })
     }
@@ -71,9 +73,9 @@ impl<P: Process> Processing<P> {
     /// The first state goes through the codec.
     #[inline(never)]
     fn check(&mut self, keyed: &KeyedRecord<P::Key, P::In>, turn: &mut Turn) -> Room {
-        if let Some(state) = self.table.get(keyed.group, &keyed.key) {
+        if let Some(place) = self.table.find(&keyed.key) {
             self.checked = true;
-            if let Err(error) = state_check::check(&keyed.key, state) {
+            if let Err(error) = state_check::check(&keyed.key, self.table.value(place)) {
                 return turn.fail(&self.operator, error);
             }
         }
@@ -134,10 +136,10 @@ impl<P: Process> Read<KeyedRecord<P::Key, P::In>> for Processing<P> {
     fn read(&mut self, keyed: &KeyedRecord<P::Key, P::In>, turn: &mut Turn) -> Room {
         let blame = Blame::on(&self.operator);
         let mut context = Context {
-            key: &keyed.key,
-            group: keyed.group,
+            keyed,
+            key_groups: self.key_groups,
             table: &mut self.table,
-            slot: None,
+            place: None,
             main: &mut self.main,
             sides: &mut self.sides,
             room: &mut self.room,

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use levada_core::key::key_hash;
 use levada_core::{Key, KeyGroups, Origin};
 use levada_runtime::{
     Blame, Downstream, KeyedRecord, Push, Room, Step, Subtask, Turn, forward_downstream,
@@ -28,7 +27,7 @@ where
         let keying = Keying {
             closure: Arc::clone(&self.closure),
             grouping: Grouping {
-                key_groups: subtask.key_groups,
+                key_groups: subtask.crosses_exchange.then_some(subtask.key_groups),
                 operator: self.operator.clone(),
                 next,
             },
@@ -64,7 +63,7 @@ where
         P: Push<Self::Out> + 'static,
     {
         let grouping = Grouping {
-            key_groups: subtask.key_groups,
+            key_groups: subtask.crosses_exchange.then_some(subtask.key_groups),
             operator: self.operator.clone(),
             next,
         };
@@ -113,9 +112,9 @@ where
     }
 }
 
-/// Computes the group of a key, the only time on its way.
+/// Makes a keyed record, with the group of its key if it will cross an exchange.
 struct Grouping<P> {
-    key_groups: KeyGroups,
+    key_groups: Option<KeyGroups>,
     operator: Origin,
     next: P,
 }
@@ -131,13 +130,10 @@ impl<P> Grouping<P> {
         P: Push<KeyedRecord<K, T>>,
     {
         let blame = Blame::on(&self.operator);
-        let hash = key_hash(&key);
+        let group = self.key_groups.map(|groups| groups.of(&key)).transpose();
         blame.lift();
-        match hash {
-            Ok(hash) => {
-                let group = self.key_groups.of_hash(hash);
-                self.next.push(KeyedRecord { key, record, group }, turn)
-            }
+        match group {
+            Ok(group) => self.next.push(KeyedRecord { key, record, group }, turn),
             Err(error) => turn.fail(&self.operator, error),
         }
     }

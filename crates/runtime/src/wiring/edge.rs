@@ -213,7 +213,11 @@ where
         Arc::clone(&subtask.waker),
     );
     let sender = Sender::new(outbox, operator.clone());
-    H::erase(steps.attach(subtask, sender))
+    let subtask = Subtask {
+        crosses_exchange: true,
+        ..subtask.clone()
+    };
+    H::erase(steps.attach(&subtask, sender))
 }
 
 fn inbox<T: Travels>(
