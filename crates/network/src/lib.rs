@@ -31,6 +31,6 @@ pub use credit::{CreditLedger, Grant};
 pub use gate::{Arrival, Buffers, Gate, InHand, Port};
 pub use gauge::{ChannelGauge, EdgeGauge};
 pub use meter::Meter;
-pub use outbox::{Outbox, OutboxOptions, Stamp, Tended};
+pub use outbox::{Outbox, OutboxOptions, Stamp, Taken, Tended};
 pub use routing::{ByGroup, HasKeyGroup, OneRoute, RoundRobin, Routing};
 pub use unread::{Consume, Unread};

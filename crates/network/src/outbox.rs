@@ -49,6 +49,18 @@ pub struct Stamp {
     pub born: Moment,
 }
 
+/// What an outbox says to a record that it has taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[must_use = "pushing on without room breaks the bound of a queue"]
+pub enum Taken {
+    /// It lies in an open batch, and another one may follow.
+    Open,
+    /// It was the last one of its batch, and another one may follow.
+    Sealed,
+    /// No other one may follow for now.
+    Full,
+}
+
 /// What [`Outbox::tend`] leaves to be done.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Tended {
@@ -184,9 +196,9 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
         }
     }
 
-    /// Takes a record. Not to be called after [`Room::Full`] before [`Outbox::resume`] has said [`Room::Free`].
+    /// Takes a record. Not to be called after [`Taken::Full`] before [`Outbox::resume`] has said [`Room::Free`].
     #[inline]
-    pub fn push(&mut self, record: T, stamp: Stamp) -> Room {
+    pub fn push(&mut self, record: T, stamp: Stamp) -> Taken {
         let index = self.routing.route(&record);
         let bytes = self.meter.charge(&record);
         let route = &mut self.routes[index];
@@ -199,7 +211,7 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
         });
         route.bytes += bytes;
         if route.bytes < self.options.batch_bytes && route.open.len() < self.batch_records {
-            Room::Free
+            Taken::Open
         } else {
             self.filled(index)
         }
@@ -298,7 +310,7 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
 
     /// The open batch of a route is full: seals it, or says that there is no room.
     #[inline(never)]
-    fn filled(&mut self, index: usize) -> Room {
+    fn filled(&mut self, index: usize) -> Taken {
         if self.may_seal(index) {
             self.seal(index);
         } else if self.routes[index].limited.is_none() {
@@ -311,7 +323,11 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
                 self.begin_waiting();
             }
         }
-        self.room()
+        if self.room().is_full() {
+            Taken::Full
+        } else {
+            Taken::Sealed
+        }
     }
 
     /// Notes for which channels the producer waits.

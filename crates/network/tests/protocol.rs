@@ -15,7 +15,7 @@ use levada_core::random::SplitMix64;
 use levada_core::{KeyGroup, KeyGroups, Moment, Room, Timestamp, Wake};
 use levada_network::{
     Arrival, Budget, ByGroup, ChannelGauge, Control, EdgeGauge, Gate, HasKeyGroup, InHand,
-    OneRoute, Outbox, OutboxOptions, Port, RoundRobin, Routing, Stamp,
+    OneRoute, Outbox, OutboxOptions, Port, RoundRobin, Routing, Stamp, Taken,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -260,7 +260,7 @@ fn poll_producer<R: Routing<Item>>(
             timestamp: Timestamp(number as i64),
             born: Moment::ZERO,
         };
-        producer.suspended = outbox.push(item, stamp).is_full();
+        producer.suspended = outbox.push(item, stamp) == Taken::Full;
     }
     if !producer.suspended && producer.next == setup.records && !producer.ended {
         producer.ended = true;
@@ -383,7 +383,7 @@ fn a_priority_element_overtakes_what_waits() {
         timestamp: Timestamp::MIN,
         born: Moment::ZERO,
     };
-    let mut push = |n: u64| assert_eq!(outbox.push(n, stamp), Room::Free);
+    let mut push = |n: u64| assert_ne!(outbox.push(n, stamp), Taken::Full);
     push(0);
     push(1);
     let Some(Arrival::Batch(first)) = gate.receive() else {

@@ -13,8 +13,10 @@ use crate::error::Failure;
 pub struct Limits {
     /// How long the poll lasts, to the nearest record.
     pub slice: Duration,
-    /// Batches after which the task lets others run, so that few records are alive between source and sink.
+    /// Batches read after which the task lets others run, so that few records are alive between source and sink.
     pub batches: u32,
+    /// Batches sealed after which it does: what it has sent should be read while it is in the cache.
+    pub sealed: u32,
     /// Records and outputs after which the poll ends, whatever the time. The simulator draws it; in production it is
     /// out of reach.
     pub records: u32,
@@ -25,6 +27,7 @@ impl Default for Limits {
         Self {
             slice: Duration::from_micros(500),
             batches: 4,
+            sealed: 1,
             records: u32::MAX,
         }
     }
@@ -45,6 +48,7 @@ pub struct Turn {
     /// Records until the poll ends, beyond those in `fuel`.
     records_left: u32,
     batches_left: u32,
+    sealed_left: u32,
     looked: Moment,
     deadline: Moment,
     exhausted: bool,
@@ -67,6 +71,7 @@ impl Turn {
             pace: 1,
             records_left: 0,
             batches_left: 0,
+            sealed_left: 0,
             looked: Moment::ZERO,
             deadline: Moment::ZERO,
             exhausted: false,
@@ -83,6 +88,7 @@ impl Turn {
         self.exhausted = false;
         self.wake_at = None;
         self.batches_left = limits.batches;
+        self.sealed_left = limits.sealed;
         self.fuel = self.pace.min(limits.records).max(1);
         self.records_left = limits.records.saturating_sub(self.fuel);
     }
@@ -116,9 +122,18 @@ impl Turn {
     /// Counts a batch that was read; [`Room::Full`] when it is time to let others run.
     pub fn spend_batch(&mut self) -> Room {
         self.batches_left = self.batches_left.saturating_sub(1);
-        if self.batches_left == 0 {
-            self.exhausted = true;
-        }
+        self.exhaust_if(self.batches_left == 0)
+    }
+
+    /// Counts a batch that was sealed; [`Room::Full`] when it is time to let others run.
+    #[inline(never)]
+    pub fn spend_sealed(&mut self) -> Room {
+        self.sealed_left = self.sealed_left.saturating_sub(1);
+        self.exhaust_if(self.sealed_left == 0)
+    }
+
+    fn exhaust_if(&mut self, over: bool) -> Room {
+        self.exhausted |= over;
         if self.exhausted {
             Room::Full
         } else {

@@ -160,6 +160,7 @@ impl Schedule for SimulatedScheduler {
         Limits {
             records: 1 + u32::try_from(random.below(records_max)).expect("a few thousand records"),
             batches: 1 + u32::try_from(random.below(4)).expect("a few batches"),
+            sealed: 1 + u32::try_from(random.below(4)).expect("a few batches"),
             ..Limits::default()
         }
     }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use levada_core::codec::CodecError;
 use levada_core::{Exchange, Origin, Room};
-use levada_network::{Control, Outbox, Routing};
+use levada_network::{Control, Outbox, Routing, Taken};
 use levada_state::StateError;
 
 use crate::error::Failure;
@@ -81,10 +81,11 @@ impl<T: Exchange, R: Routing<T>> Downstream for Sender<T, R> {
 impl<T: Exchange, R: Routing<T>> Push<T> for Sender<T, R> {
     #[inline(always)]
     fn push(&mut self, record: T, turn: &mut Turn) -> Room {
-        if self.outbox.push(record, turn.stamp()).is_full() {
-            return self.look_for_failure(turn);
+        match self.outbox.push(record, turn.stamp()) {
+            Taken::Open => Room::Free,
+            Taken::Sealed => turn.spend_sealed(),
+            Taken::Full => self.look_for_failure(turn),
         }
-        Room::Free
     }
 }
 

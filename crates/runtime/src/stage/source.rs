@@ -42,8 +42,6 @@ pub(crate) struct SourceStage<S: Source> {
     throttle: Option<Arc<Throttle>>,
     context: ReaderContext,
     counters: Arc<OperatorCounters>,
-    /// Records that may still be read in this poll.
-    poll_left: u32,
     ending: Option<Signal>,
 }
 
@@ -64,18 +62,9 @@ impl<S: Source> SourceStage<S> {
             throttle,
             context,
             counters,
-            poll_left: 0,
             ending: None,
         }
     }
-
-    /// The most records of a poll: some two batches. Enough to make the price of a poll invisible, few enough that not many
-    /// records are alive between source and sink, which decides what the next task finds in the cache.
-    const POLL_RECORDS_MAX: u32 = if std::mem::needs_drop::<S::Out>() {
-        512
-    } else {
-        1_024
-    };
 
     fn advance(&mut self, turn: &mut Turn) -> Progress {
         loop {
@@ -93,9 +82,6 @@ impl<S: Source> SourceStage<S> {
                 Ok(Next::Records(room)) => {
                     if room.is_full() {
                         return Progress::of_full(turn);
-                    }
-                    if self.poll_left == 0 {
-                        return Progress::More;
                     }
                 }
                 Ok(Next::Nothing) => return Progress::Idle,
@@ -130,7 +116,7 @@ impl<S: Source> SourceStage<S> {
                 self.reader = Some(reader?);
                 continue;
             };
-            let mut granted = turn.allowance().min(self.poll_left);
+            let mut granted = turn.allowance();
             if let Some(throttle) = &self.throttle {
                 match throttle.take(u64::from(granted), turn.look()) {
                     Ok(taken) => granted = taken as u32,
@@ -146,7 +132,6 @@ impl<S: Source> SourceStage<S> {
                 records,
                 room,
             } = (*self.chain).feed(reader, granted, &self.context.operator, turn);
-            self.poll_left -= records;
             self.counters.records_out.add(u64::from(records));
             if let Some(throttle) = &self.throttle {
                 throttle.give_back(u64::from(granted - records));
@@ -182,7 +167,6 @@ enum Next {
 
 impl<S: Source> Stage for SourceStage<S> {
     fn poll(&mut self, turn: &mut Turn) -> Progress {
-        self.poll_left = Self::POLL_RECORDS_MAX;
         let progress = self.advance(turn);
         progress.after_tending(self.chain.tend(turn))
     }
