@@ -348,3 +348,77 @@ impl<T> Port<T> {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+mod model {
+    use levada_core::sync::atomic::AtomicUsize;
+    use levada_core::sync::thread;
+
+    use super::*;
+
+    /// Counts wake-ups.
+    struct Bell(AtomicUsize);
+
+    impl Wake for Bell {
+        fn wake(&self) {
+            self.0.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(&self) {}
+    }
+
+    fn batch(sequence: u64) -> Batch<u64> {
+        Batch {
+            entries: Entries::Owned(Vec::new()),
+            born: Moment::ZERO,
+            sequence,
+            watermark: None,
+            charge: None,
+        }
+    }
+
+    /// Everything that arrives, the element that overtakes included, is found by a consumer that comes again whenever it is
+    /// woken; and each buffer is somewhere.
+    #[test]
+    fn an_arrival_is_found_or_announced() {
+        loom::model(|| {
+            let bell = Arc::new(Bell(AtomicUsize::new(0)));
+            let (mut gate, mut ports) =
+                Gate::<u64>::new(1, 2, 0, Arc::clone(&bell) as Arc<dyn Wake>);
+            let port = ports.remove(0);
+            port.attach(&Arc::new(Desk::new(2, Arc::new(Nobody))), 0);
+            let producer = thread::spawn(move || {
+                port.deliver(batch(0), 0);
+                port.priority(Control::Barrier(1), 1);
+                port.control(Control::End);
+            });
+            let (mut batches, mut barriers, mut ended) = (0, 0, false);
+            let mut receive = || {
+                while let Some(arrival) = gate.receive() {
+                    match arrival {
+                        Arrival::Batch(in_hand) => {
+                            batches += 1;
+                            gate.recycle(in_hand);
+                        }
+                        Arrival::Priority { .. } => barriers += 1,
+                        Arrival::Control(_, control) => ended = control == Control::End,
+                    }
+                }
+                let buffers = gate.buffers();
+                let sum = buffers.pooled + buffers.credits + buffers.in_flight;
+                assert_eq!(sum, buffers.total, "{buffers:?}");
+            };
+            let rung = bell.0.load(Ordering::Acquire);
+            receive();
+            producer.join().unwrap();
+            if bell.0.load(Ordering::Acquire) > rung {
+                receive();
+            }
+            assert_eq!((batches, barriers, ended), (1, 1, true));
+        });
+    }
+}

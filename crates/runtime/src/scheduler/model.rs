@@ -7,20 +7,24 @@
 mod pool {
     use std::panic::Location;
     use std::sync::Arc;
+    use std::time::Duration;
 
     use crossbeam_channel::bounded;
     use levada_core::sync::atomic::{AtomicUsize, Ordering};
-    use levada_core::sync::thread;
-    use levada_core::{Clock, Moment, Origin, Timestamp};
+    use levada_core::sync::{Mutex, thread};
+    use levada_core::{Clock, Moment, Origin, Room, Timestamp, Wake};
+    use levada_network::{
+        Budget, ChannelGauge, EdgeGauge, Gate, Outbox, OutboxOptions, RoundRobin,
+    };
     use levada_state::StateError;
     use shuttle::sync::Barrier;
 
     use crate::error::Failure;
-    use crate::metrics::TaskTimes;
-    use crate::push::{Ending, Visitor};
+    use crate::metrics::{OperatorCounters, TaskTimes};
+    use crate::push::{Downstream, Ending, Push, Signal, Visitor};
     use crate::scheduler::{Pool, Schedule};
-    use crate::stage::{Progress, Stage};
-    use crate::task::TaskCell;
+    use crate::stage::{InboxStage, Input, Progress, Sender, Stage};
+    use crate::task::{TaskCell, TaskWaker};
     use crate::turn::Turn;
 
     struct Still;
@@ -63,13 +67,109 @@ mod pool {
     }
 
     fn launch(task: &Arc<TaskCell>, act: impl FnMut() -> Progress + Send + 'static) {
+        launch_stage(task, Box::new(Doing(act)));
+    }
+
+    fn launch_stage(task: &Arc<TaskCell>, stage: Box<dyn Stage>) {
         let (_, commands) = bounded(1);
         let (reports, _) = bounded(2);
-        task.launch(Box::new(Doing(act)), false, commands, reports);
+        task.launch(stage, false, commands, reports);
+    }
+
+    fn origin() -> Origin {
+        Origin::new("operator", Location::caller())
+    }
+
+    /// Sends the numbers from `next` to `end` through an outbox.
+    struct Sending {
+        sender: Sender<u64, RoundRobin>,
+        next: u64,
+        end: u64,
+        ended: bool,
+    }
+
+    impl Sending {
+        fn advance(&mut self, turn: &mut Turn) -> Progress {
+            if self.sender.resume(turn).is_full() {
+                return Progress::of_full(turn);
+            }
+            while self.next < self.end {
+                self.next += 1;
+                let room = self.sender.push(self.next - 1, turn);
+                if room.and(turn.spend()).is_full() {
+                    return Progress::of_full(turn);
+                }
+            }
+            if !self.ended {
+                self.ended = true;
+                if self.sender.signal(Signal::End, turn).is_full() {
+                    return Progress::of_full(turn);
+                }
+            }
+            Progress::Ended
+        }
+    }
+
+    impl Stage for Sending {
+        fn poll(&mut self, turn: &mut Turn) -> Progress {
+            let progress = self.advance(turn);
+            progress.after_tending(self.sender.tend(turn))
+        }
+
+        fn visit(&mut self, _: &mut dyn Visitor) -> Result<(), StateError> {
+            Ok(())
+        }
+
+        fn close(&mut self, ending: Ending) -> Result<(), Failure> {
+            self.sender.close(ending)
+        }
+    }
+
+    /// What has come out of all consumers, and how many of them have not ended. The last one stops the pool.
+    struct Arrived {
+        records: Mutex<Vec<u64>>,
+        open: AtomicUsize,
+        pool: Arc<Pool>,
+    }
+
+    struct Receiving(Arc<Arrived>);
+
+    impl Downstream for Receiving {
+        fn resume(&mut self, _: &mut Turn) -> Room {
+            Room::Free
+        }
+
+        fn mark(&mut self, _: &mut Turn) {}
+
+        fn signal(&mut self, signal: Signal, _: &mut Turn) -> Room {
+            if signal == Signal::End && self.0.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+                self.0.pool.stop();
+            }
+            Room::Free
+        }
+
+        fn tend(&mut self, _: &mut Turn) -> Room {
+            Room::Free
+        }
+
+        fn visit(&mut self, _: &mut dyn Visitor) -> Result<(), StateError> {
+            Ok(())
+        }
+
+        fn close(&mut self, _: Ending) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    impl Push<u64> for Receiving {
+        fn push(&mut self, record: u64, _: &mut Turn) -> Room {
+            self.0.records.lock().push(record);
+            Room::Free
+        }
     }
 
     /// Runs `test` with two workers, which must stop once it says so.
-    fn on_two_workers(test: impl FnOnce(&Arc<Pool>)) {
+    fn on_two_workers<R>(test: impl FnOnce(&Arc<Pool>) -> R) -> R {
         let pool = Pool::new(2, Arc::new(Still));
         let workers: Vec<_> = (0..2)
             .map(|index| {
@@ -77,10 +177,11 @@ mod pool {
                 thread::spawn(move || pool.work(index))
             })
             .collect();
-        test(&pool);
+        let result = test(&pool);
         for worker in workers {
             worker.join().unwrap();
         }
+        result
     }
 
     /// Everything that is announced before a wake-up is seen by a poll after it, however the two race; else the worker
@@ -109,6 +210,73 @@ mod pool {
             },
             3_000,
         );
+    }
+
+    /// Two producers and two consumers with the real exchange between them, at one credit for each channel, or at one
+    /// floating buffer for each gate: everything arrives once, and all tasks end, else the checker reports a deadlock.
+    #[test]
+    fn an_exchange_delivers_everything_with_one_credit() {
+        for (exclusive, floating) in [(1, 0), (0, 1)] {
+            shuttle::check_random(
+                move || {
+                    let arrived = on_two_workers(|pool| exchange(pool, exclusive, floating));
+                    let mut records = arrived.records.lock().clone();
+                    records.sort_unstable();
+                    assert_eq!(records, (0..2 * EACH).collect::<Vec<_>>());
+                },
+                1_000,
+            );
+        }
+    }
+
+    const EACH: u64 = 6;
+
+    fn exchange(pool: &Arc<Pool>, exclusive: u32, floating: u32) -> Arc<Arrived> {
+        let tasks: Vec<_> = (0..4).map(|id| cell(id, pool)).collect();
+        let waker = |task: usize| Arc::new(TaskWaker(Arc::clone(&tasks[task]))) as Arc<dyn Wake>;
+        let arrived = Arc::new(Arrived {
+            records: Mutex::new(Vec::new()),
+            open: AtomicUsize::new(2),
+            pool: Arc::clone(pool),
+        });
+        let mut ports: Vec<Vec<Vec<_>>> = vec![Vec::new(), Vec::new()];
+        for consumer in 2..4 {
+            let (gate, of_producers) = Gate::new(2, exclusive, floating, waker(consumer));
+            for (ports, port) in ports.iter_mut().zip(of_producers) {
+                ports.push(vec![port]);
+            }
+            let chain = Input::Push(Box::new(Receiving(Arc::clone(&arrived))), None);
+            let counters = OperatorCounters::new();
+            let inbox = InboxStage::new(vec![gate], chain, origin(), counters);
+            launch_stage(&tasks[consumer], Box::new(inbox));
+        }
+        for (producer, routes) in ports.into_iter().enumerate() {
+            let options = OutboxOptions {
+                batch_bytes: 1 << 10,
+                batch_records_max: 2,
+                queue_max: 1,
+                spare_max: 1,
+                buffer_timeout: Duration::ZERO,
+            };
+            let outbox = Outbox::new(
+                RoundRobin::new(2, producer),
+                routes,
+                options,
+                &[Arc::default(), Arc::<ChannelGauge>::default()],
+                vec![Arc::<EdgeGauge>::default()],
+                Arc::new(Budget::new(0)),
+                waker(producer),
+            );
+            let first = producer as u64 * EACH;
+            let sending = Sending {
+                sender: Sender::new(outbox, origin()),
+                next: first,
+                end: first + EACH,
+                ended: false,
+            };
+            launch_stage(&tasks[producer], Box::new(sending));
+        }
+        arrived
     }
 
     /// A task wakes two others that can only go on together: the second worker must be woken for the one too many.
