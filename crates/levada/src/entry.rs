@@ -62,8 +62,10 @@ fn run(prepared: Prepared) -> Result {
     logs::start(flags.log.as_deref())?;
     let cancel = catch_signals()?;
     let handle = prepared.start()?;
-    let report = watch(handle, &cancel)?;
-    write_report(&report, flags.report.as_ref())
+    let (report, result) = watch(handle, &cancel);
+    let written = write_report(&report, flags.report.as_ref());
+    // That the job has failed matters more than that its report could not be written.
+    result.and(written)
 }
 
 /// The first signal sets the flag, the second one ends the process.
@@ -78,7 +80,7 @@ fn catch_signals() -> Result<Arc<AtomicBool>> {
 }
 
 /// Waits for the job, shows its progress, and cancels it when a signal asks for it.
-fn watch(handle: Handle, cancel: &AtomicBool) -> Result<Report> {
+fn watch(handle: Handle, cancel: &AtomicBool) -> (Report, Result) {
     let mut progress = Progress::start();
     let mut cancelled = false;
     let mut age = Duration::ZERO;
@@ -92,7 +94,7 @@ fn watch(handle: Handle, cancel: &AtomicBool) -> Result<Report> {
         }
     }
     progress.end();
-    handle.wait()
+    handle.end()
 }
 
 #[expect(clippy::print_stderr, reason = "the report belongs on standard error")]

@@ -58,7 +58,7 @@ pub use levada_runtime::{
     Drain, Environment, Event, Intake, Reader, ReaderContext, Sink, SinkContext, Source,
     SourceContext, Status, Writer,
 };
-pub use report::Report;
+pub use report::{Outcome, Report};
 pub use runner::{Handle, Prepared, Runner};
 pub use side::SideOutputs;
 pub use stream::{SinkHandle, Stream};

@@ -5,14 +5,46 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use levada_graph::{Bytes, NodeKind};
-use levada_runtime::metrics::{JobMetrics, OperatorMetrics, TaskMetrics};
+use levada_runtime::metrics::{Bottleneck, JobMetrics, OperatorMetrics, TaskMetrics};
 use serde::Serialize;
+
+use crate::error::{Error, Result};
 
 /// What a job has done. `Display` is the table that a job program prints at its end.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// How it ended.
+    pub outcome: Outcome,
     /// Everything that was counted.
     pub metrics: JobMetrics,
+}
+
+/// How a job has ended.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase", tag = "kind")]
+#[non_exhaustive]
+pub enum Outcome {
+    /// All input was read, and all output committed.
+    Finished,
+    /// It was cancelled.
+    Cancelled,
+    /// It failed.
+    Failed {
+        /// What went wrong.
+        error: String,
+    },
+}
+
+impl Outcome {
+    pub(crate) fn of(result: &Result) -> Self {
+        match result {
+            Ok(()) => Self::Finished,
+            Err(Error::Run(levada_runtime::Error::Cancelled)) => Self::Cancelled,
+            Err(error) => Self::Failed {
+                error: format!("{error:?}"),
+            },
+        }
+    }
 }
 
 impl Report {
@@ -33,9 +65,14 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seconds = self.duration().as_secs_f64();
         let read = self.metrics.records_read();
+        let outcome = match self.outcome {
+            Outcome::Finished => "finished in",
+            Outcome::Cancelled => "cancelled after",
+            Outcome::Failed { .. } => "failed after",
+        };
         writeln!(
             f,
-            "finished in {seconds:.3} s: {} records read ({}/s), {} written",
+            "{outcome} {seconds:.3} s: {} records read ({}/s), {} written",
             Count(read),
             Count(per_second(read, seconds)),
             Count(self.metrics.records_written()),
@@ -49,6 +86,7 @@ impl fmt::Display for Report {
             "busy",
             "idle",
             "backpressured",
+            "waiting",
         ]);
         for operator in &self.metrics.operators {
             table.add(self.row(operator));
@@ -78,11 +116,19 @@ impl fmt::Display for Report {
                 )?;
             }
         }
-        Ok(())
+        match self.metrics.bottleneck() {
+            Some(bottleneck) if self.is_worth_telling(&bottleneck) => writeln!(f, "{bottleneck}"),
+            _ => Ok(()),
+        }
     }
 }
 
 impl Report {
+    /// A wait of less than a hundredth of the time is no bottleneck, but a queue doing its work.
+    fn is_worth_telling(&self, bottleneck: &Bottleneck) -> bool {
+        bottleneck.waited_nanos > self.metrics.age_nanos / 100
+    }
+
     fn row(&self, operator: &OperatorMetrics) -> Vec<String> {
         let count = |shown: bool, n: u64| {
             if shown {
@@ -111,6 +157,7 @@ impl Report {
             share(&tasks, |task| task.times.busy),
             share(&tasks, |task| task.times.idle),
             share(&tasks, |task| task.times.backpressured),
+            share(&tasks, |task| task.times.waiting),
         ]
     }
 }

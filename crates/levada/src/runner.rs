@@ -14,7 +14,7 @@ use levada_runtime::{Environment, Event, RunOptions, embedded};
 use crate::args::CommonFlags;
 use crate::error::{Error, JobResult, Result};
 use crate::job::Job;
-use crate::report::Report;
+use crate::report::{Outcome, Report};
 
 /// Runs jobs on threads of this process: in tests, and inside larger programs.
 ///
@@ -289,11 +289,22 @@ impl Handle {
     /// # Errors
     /// The first thing that went wrong, or that the job was cancelled.
     pub fn wait(self) -> Result<Report> {
+        let (report, result) = self.end();
+        result.map(|()| report)
+    }
+
+    /// Waits for the job to end and for all of its threads. Returns what it has done, even if it has failed.
+    ///
+    /// # Errors
+    /// As [`wait`](Handle::wait).
+    pub fn end(self) -> (Report, Result) {
         let registry = self.handle.registry();
-        self.handle.wait()?;
-        Ok(Report {
+        let result = self.handle.wait().map_err(Error::from);
+        let report = Report {
+            outcome: Outcome::of(&result),
             metrics: registry.metrics(),
-        })
+        };
+        (report, result)
     }
 
     /// Waits at most for `timeout`; true if the job has ended.

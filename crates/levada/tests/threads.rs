@@ -3,7 +3,7 @@
 mod common;
 
 use levada::prelude::*;
-use levada::{BufferOptions, Runner};
+use levada::{BufferOptions, Outcome, Runner};
 
 use common::Everything;
 
@@ -94,4 +94,32 @@ fn times_of_a_task_sum_to_its_age() {
     let report = handle.wait().unwrap();
     assert_eq!(report.metrics.records_read(), 200_000);
     assert_eq!(report.metrics.records_written(), 100);
+}
+
+#[test]
+fn a_job_that_fails_or_is_cancelled_has_a_report() {
+    let failing = |job: &Job| {
+        job.source("numbers", iterator(0..1_000u64))
+            .map(|n| if n == 700 { panic!("seven hundred") } else { n })
+            .sink("out", for_each(|_| {}))
+    };
+    let (report, result) = Runner::new().start(failing).unwrap().end();
+    assert!(result.is_err());
+    let Outcome::Failed { error } = &report.outcome else {
+        panic!("{:?}", report.outcome);
+    };
+    assert!(error.contains("seven hundred"), "{error}");
+    assert!(report.to_string().starts_with("failed after "), "{report}");
+    assert_eq!(report.metrics.records_written(), 700);
+
+    let endless = |job: &Job| {
+        job.source("numbers", iterator(0..u64::MAX))
+            .sink("out", for_each(|_| {}))
+    };
+    let handle = Runner::new().start(endless).unwrap();
+    handle.cancel();
+    let (report, result) = handle.end();
+    assert!(result.is_err());
+    assert_eq!(report.outcome, Outcome::Cancelled);
+    assert!(report.to_json().contains(r#""kind": "cancelled""#));
 }
