@@ -10,8 +10,10 @@
 //! ```
 //!
 //! Source of the rules: Flink's `BufferManager` and `RemoteInputChannel` (FLIP-2 of the network stack, 2018). A channel
-//! that announces a backlog wants `backlog + exclusive` credits; one that announces none wants nothing, so no floating
-//! buffer lies idle at a sender that has nothing to send. Buffers are interchangeable, so only their number is kept.
+//! wants as many credits as batches wait at its sender; one with no backlog wants nothing, so no floating buffer lies idle
+//! at a sender that has nothing to send. Flink asks for `backlog + exclusive`: then the first sender that is short takes
+//! most of the pool, and when the consumer stops, the others' buffers are never filled. Buffers are interchangeable, so
+//! only their number is kept.
 
 use std::collections::VecDeque;
 
@@ -99,13 +101,13 @@ impl CreditLedger {
         let account = &mut self.accounts[channel as usize];
         account.backlog = backlog;
         let mut granted = 0;
-        while account.wants_more(self.exclusive) && self.pool > 0 {
+        while account.wants_more() && self.pool > 0 {
             self.pool -= 1;
             account.held += 1;
             account.free += 1;
             granted += 1;
         }
-        if account.wants_more(self.exclusive) && !account.waiting {
+        if account.wants_more() && !account.waiting {
             account.waiting = true;
             self.waiting.push_back(channel);
         }
@@ -169,11 +171,11 @@ impl CreditLedger {
         while let Some(channel) = self.waiting.pop_front() {
             let account = &mut self.accounts[channel as usize];
             account.waiting = false;
-            if account.wants_more(self.exclusive) {
+            if account.wants_more() {
                 self.pool -= 1;
                 account.held += 1;
                 account.free += 1;
-                if account.wants_more(self.exclusive) {
+                if account.wants_more() {
                     account.waiting = true;
                     self.waiting.push_back(channel);
                 }
@@ -188,8 +190,8 @@ impl CreditLedger {
 }
 
 impl Account {
-    fn wants_more(&self, exclusive: u32) -> bool {
-        self.backlog > 0 && self.free < self.backlog + exclusive
+    fn wants_more(&self) -> bool {
+        self.free < self.backlog
     }
 }
 
@@ -209,8 +211,9 @@ mod tests {
     fn a_backlog_is_answered_with_floating_buffers() {
         let mut ledger = CreditLedger::new(2, 2, 4);
         assert_eq!(ledger.on_batch(0, 0), 0, "nothing waits, nothing is lent");
-        assert_eq!(ledger.on_batch(0, 1), 3, "wants 1 + 2, has none");
-        assert_eq!(ledger.on_backlog(1, 5), 1, "the pool has one left");
+        assert_eq!(ledger.on_batch(0, 1), 1, "wants 1, has none");
+        assert_eq!(ledger.on_backlog(1, 3), 1, "wants 3, has its own 2");
+        assert_eq!(ledger.on_backlog(0, 9), 2, "the pool has two left");
         assert_eq!(ledger.pooled(), 0);
     }
 
