@@ -33,7 +33,7 @@ pub struct Place {
     bucket: u32,
 }
 
-/// How far [`Shards::take_next`] has come.
+/// How far [`KeyedTable::take_next`](crate::KeyedTable::take_next) has come.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Cursor {
     /// The prefix of the shard it is in, as a fraction of all prefixes: it stays the same if the directory doubles.
