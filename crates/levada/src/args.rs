@@ -18,11 +18,11 @@ use crate::error::{Error, Result};
 #[command(next_help_heading = "Levada")]
 pub struct CommonFlags {
     /// Subtasks of each operator that does not say otherwise [default: number of cores]
-    #[arg(short, long, value_name = "N")]
+    #[arg(short, long, value_name = "N", value_parser = at_least_one)]
     pub parallelism: Option<NonZeroUsize>,
 
     /// Worker threads [default: number of cores]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub threads: Option<NonZeroUsize>,
 
     /// Print the plan of the job instead of running it
@@ -103,6 +103,11 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     humantime::parse_duration(text).map_err(|error| format!("{error}; say for example 100ms"))
+}
+
+fn at_least_one(text: &str) -> std::result::Result<NonZeroUsize, String> {
+    text.parse()
+        .map_err(|_| "expected a number from 1 on".to_owned())
 }
 
 fn key_groups(text: &str) -> std::result::Result<NonZeroU16, String> {
