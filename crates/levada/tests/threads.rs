@@ -111,6 +111,7 @@ fn a_job_that_fails_or_is_cancelled_has_a_report() {
     assert!(error.contains("seven hundred"), "{error}");
     assert!(report.to_string().starts_with("failed after "), "{report}");
     assert_eq!(report.metrics.records_written(), 700);
+    assert_eq!(report.metrics.records_read(), 701);
 
     let endless = |job: &Job| {
         job.source("numbers", iterator(0..u64::MAX))

@@ -55,7 +55,7 @@ pub struct Stamp {
 pub enum Taken {
     /// It lies in an open batch, and another one may follow.
     Open,
-    /// It was the last one of its batch, and another one may follow.
+    /// It was the last one of its batch, and another one may follow on some route.
     Sealed,
     /// No other one may follow for now.
     Full,

@@ -13,12 +13,6 @@ pub struct Unread<T> {
 }
 
 impl<T> Unread<T> {
-    /// Records that only this reader has.
-    #[must_use]
-    pub fn new(entries: Vec<Entry<T>>) -> Self {
-        Self::of(Entries::Owned(entries))
-    }
-
     pub(crate) fn of(entries: Entries<T>) -> Self {
         Self {
             entries,
@@ -98,11 +92,10 @@ impl<T> Unread<T> {
                 break;
             }
         }
-        // A drain cannot be kept over a poll; what is left is moved once, which is rare beside a whole batch.
+        // A drain cannot be kept over a poll. What is left is moved out and back, so that the memory stays with the batch;
+        // that is rare, since a poll goes on to the end of a batch unless there is no room or its time is over.
         let rest: Vec<_> = drain.collect();
-        if !rest.is_empty() {
-            *entries = rest;
-        }
+        entries.extend(rest);
         self.position = 0;
         if room.is_full() {
             Room::Full
@@ -136,9 +129,7 @@ impl<T> Unread<T> {
         let mut drain = entries.drain(self.position..);
         let out = consumer.consume(drain.by_ref());
         let rest: Vec<_> = drain.collect();
-        if !rest.is_empty() {
-            *entries = rest;
-        }
+        entries.extend(rest);
         self.position = 0;
         out
     }
@@ -152,12 +143,6 @@ pub trait Consume<T> {
 
     /// Takes records.
     fn consume(self, records: impl ExactSizeIterator<Item = Entry<T>>) -> Self::Out;
-}
-
-impl<T> Default for Unread<T> {
-    fn default() -> Self {
-        Self::new(Vec::new())
-    }
 }
 
 #[cfg(test)]
@@ -188,7 +173,7 @@ mod tests {
 
     #[test]
     fn lent_records_are_read_once_each_and_stay() {
-        let mut unread = Unread::new(entries(10));
+        let mut unread = Unread::of(Entries::Owned(entries(10)));
         let mut seen = Vec::new();
         while !unread.is_done() {
             let _ = unread.lend(|entry| {
@@ -205,7 +190,7 @@ mod tests {
 
     #[test]
     fn taken_records_are_taken_once_each() {
-        let mut unread = Unread::new(entries(10));
+        let mut unread = Unread::of(Entries::Owned(entries(10)));
         let mut seen = Vec::new();
         while !unread.is_done() {
             let _ = unread.take(None, |entry| {

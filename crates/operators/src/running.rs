@@ -181,9 +181,10 @@ where
     fn read(&mut self, keyed: &KeyedRecord<K, T>, turn: &mut Turn) -> Room {
         let blame = Blame::on(&self.operator);
         debug_assert!(
-            self.table.find(&keyed.key).is_none_or(|place| keyed
-                .group
-                .is_none_or(|group| group == self.table.group(place))),
+            self.table.find(&keyed.key).is_none_or(|place| {
+                let group = keyed.group_in(self.key_groups);
+                group.is_ok_and(|group| group == self.table.group(place))
+            }),
             "equal keys serialise equally"
         );
         let found = self.table.get_or_insert(&keyed.key, || {

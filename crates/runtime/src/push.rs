@@ -7,6 +7,7 @@
 //!    unfinished emission first, so that order is kept. Calling it when nothing is unfinished is allowed and cheap.
 //! 3. A signal is sent only when there is room. Whoever has something to emit because of it does so before passing it
 //!    on, and may suspend in between.
+//! 4. A push leaves [`Turn::timestamp`] as it found it.
 
 use levada_core::{Origin, Room, Timestamp};
 use levada_network::Unread;

@@ -105,6 +105,9 @@ pub trait Reader: Send + 'static {
 
     /// Brings in records until the intake is full or there is nothing for now.
     ///
+    /// A reader that may block says [`Status::More`] before it does, if it has brought in records: batches that are not
+    /// full are sent, and sinks flushed, between two calls only.
+    ///
     /// # Errors
     /// If the input cannot be read or understood: the job fails.
     fn read(&mut self, intake: &mut impl Intake<Self::Out>) -> Result<Status, BoxError>;

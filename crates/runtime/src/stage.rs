@@ -99,7 +99,8 @@ impl<K: Key, T> KeyedRecord<K, T> {
     /// The group of the key.
     ///
     /// # Errors
-    /// If it has to be computed and the key's `Serialize` fails.
+    /// If it has to be computed and the key's `Serialize` fails. Whoever asks is the operator that the error names; with an
+    /// exchange it is the step that made the key.
     pub fn group_in(&self, groups: KeyGroups) -> Result<KeyGroup, KeyError> {
         match self.group {
             Some(group) => Ok(group),

@@ -158,25 +158,26 @@ impl TaskCell {
         let body = slot.as_mut().expect("a task runs after it was launched");
         let polled = body.poll(&self.head, self.schedule.limits(), begin);
         let wake_at = body.turn.waking();
+        if let Polled::Done = polled {
+            let body = slot.take();
+            drop(slot);
+            drop(body);
+            let now = self.clocked.enter(Activity::Idle);
+            self.state.finish();
+            return now;
+        }
+        let now = self.clocked.clock.now();
+        body.turn.end(now);
+        drop(slot);
         match polled {
-            Polled::Done => {
-                let body = slot.take();
-                drop(slot);
-                drop(body);
-                let now = self.clocked.enter(Activity::Idle);
-                self.state.finish();
-                now
-            }
+            Polled::Done => {}
             Polled::Yield => {
-                drop(slot);
-                let now = self.clocked.enter(Activity::Waiting);
+                self.clocked.times.enter(Activity::Waiting, now);
                 self.state.go_on();
                 self.schedule.yielded(Arc::clone(self));
-                now
             }
             Polled::Sleep(reason) => {
-                drop(slot);
-                let now = self.clocked.enter(reason);
+                self.clocked.times.enter(reason, now);
                 if let Some(at) = wake_at {
                     self.set_timer(at);
                 }
@@ -184,9 +185,9 @@ impl TaskCell {
                     self.clocked.times.enter(Activity::Waiting, now);
                     self.schedule.ready(Arc::clone(self));
                 }
-                now
             }
         }
+        now
     }
 
     /// Makes sure that the task is polled after this call.

@@ -36,13 +36,15 @@ impl Default for Limits {
 /// The state of one poll, passed along with every record.
 ///
 /// Time is not read per record: a turn measures how many records take about an eighth of the slice and looks at the clock
-/// once in that many, at most every [`Turn::PACE_MAX`].
+/// once in that many, at most every [`Turn::PACE_MAX`]. A poll that ends before it has looked is measured by when it ended.
 pub struct Turn {
     /// The timestamp of the record in hand; an emission that was suspended restores its own.
     pub timestamp: Timestamp,
     born: Moment,
     /// Records until the next look at the clock.
     fuel: u32,
+    /// What `fuel` was at the last look.
+    fuelled: u32,
     /// Records between two looks at the clock.
     pace: u32,
     /// Records until the poll ends, beyond those in `fuel`.
@@ -52,6 +54,8 @@ pub struct Turn {
     looked: Moment,
     deadline: Moment,
     exhausted: bool,
+    /// Whether enough has been sent for others to read it first.
+    yielding: bool,
     wake_at: Option<Moment>,
     failure: Option<Failure>,
     clock: Arc<dyn Clock>,
@@ -59,7 +63,7 @@ pub struct Turn {
 
 impl Turn {
     /// The most records between two looks at the clock: their price is then a tenth of a nanosecond per record.
-    pub const PACE_MAX: u32 = 512;
+    pub const PACE_MAX: u32 = 256;
 
     /// A turn that reads this clock. The first poll starts with one record and finds its pace.
     #[must_use]
@@ -68,6 +72,7 @@ impl Turn {
             timestamp: Timestamp::MIN,
             born: Moment::ZERO,
             fuel: 1,
+            fuelled: 1,
             pace: 1,
             records_left: 0,
             batches_left: 0,
@@ -75,6 +80,7 @@ impl Turn {
             looked: Moment::ZERO,
             deadline: Moment::ZERO,
             exhausted: false,
+            yielding: false,
             wake_at: None,
             failure: None,
             clock,
@@ -86,11 +92,20 @@ impl Turn {
         self.looked = now;
         self.deadline = now + limits.slice;
         self.exhausted = false;
+        self.yielding = false;
         self.wake_at = None;
         self.batches_left = limits.batches;
         self.sealed_left = limits.sealed;
-        self.fuel = self.pace.min(limits.records).max(1);
-        self.records_left = limits.records.saturating_sub(self.fuel);
+        self.records_left = limits.records;
+        self.fill();
+    }
+
+    /// Ends the poll at `now`, which tells how long its last records took.
+    pub fn end(&mut self, now: Moment) {
+        let spent = self.fuelled - self.fuel;
+        if spent > 0 {
+            self.adapt(spent, now);
+        }
     }
 
     /// Counts a record or an output; [`Room::Full`] when the poll has gone on for long enough.
@@ -100,7 +115,7 @@ impl Turn {
             self.fuel -= 1;
             return Room::Free;
         }
-        self.refuel()
+        self.refuel(1)
     }
 
     /// Records that may be taken before [`Turn::spend_many`] is asked again; at least 1 while the poll goes on.
@@ -109,31 +124,41 @@ impl Turn {
         self.fuel
     }
 
-    /// Counts records or outputs that were taken against the allowance.
-    #[inline]
-    pub fn spend_many(&mut self, records: u32) -> Room {
+    /// Counts records that were taken against the allowance since the look at the clock at `since`. If there has been
+    /// another look, whatever was made of them has been counted then.
+    pub fn spend_many(&mut self, records: u32, since: Moment) -> Room {
+        if self.looked != since {
+            return self.is_over();
+        }
         if self.fuel > records {
             self.fuel -= records;
             return Room::Free;
         }
-        self.refuel()
+        self.refuel(records)
     }
 
     /// Counts a batch that was read; [`Room::Full`] when it is time to let others run.
     pub fn spend_batch(&mut self) -> Room {
         self.batches_left = self.batches_left.saturating_sub(1);
-        self.exhaust_if(self.batches_left == 0)
+        self.exhausted |= self.batches_left == 0 || self.yielding;
+        self.is_over()
     }
 
-    /// Counts a batch that was sealed; [`Room::Full`] when it is time to let others run.
+    /// Counts a batch that was sealed. There may still be room: the head of the task decides where it stops.
     #[inline(never)]
-    pub fn spend_sealed(&mut self) -> Room {
+    pub fn spend_sealed(&mut self) {
         self.sealed_left = self.sealed_left.saturating_sub(1);
-        self.exhaust_if(self.sealed_left == 0)
+        self.yielding |= self.sealed_left == 0;
     }
 
-    fn exhaust_if(&mut self, over: bool) -> Room {
-        self.exhausted |= over;
+    /// Whether enough has been sent for others to read it first.
+    #[inline]
+    #[must_use]
+    pub fn should_yield(&self) -> bool {
+        self.yielding
+    }
+
+    fn is_over(&self) -> Room {
         if self.exhausted {
             Room::Full
         } else {
@@ -142,38 +167,42 @@ impl Turn {
     }
 
     #[inline(never)]
-    fn refuel(&mut self) -> Room {
-        if self.exhausted || self.records_left == 0 {
-            self.exhausted = true;
+    fn refuel(&mut self, last: u32) -> Room {
+        if self.exhausted {
             return Room::Full;
         }
+        let spent = self.fuelled - self.fuel + last;
         let now = self.clock.now();
-        let elapsed = now.nanos_since(self.looked).max(1);
-        let slice = self.deadline.nanos_since(now);
-        self.looked = now;
-        if slice == 0 {
-            self.pace = (self.pace / 2).max(1);
+        self.adapt(spent, now);
+        self.fuel = 0;
+        self.fuelled = 0;
+        if self.records_left == 0 || now >= self.deadline {
             self.exhausted = true;
             return Room::Full;
         }
-        let target = u64::from(self.pace) * PACE_NANOS / elapsed;
+        self.fill();
+        Room::Free
+    }
+
+    fn fill(&mut self) {
+        self.fuel = self.pace.min(self.records_left).max(1);
+        self.fuelled = self.fuel;
+        self.records_left -= self.fuel.min(self.records_left);
+    }
+
+    /// Sets the pace by how long `spent` records have taken until `now`.
+    fn adapt(&mut self, spent: u32, now: Moment) {
+        let elapsed = now.nanos_since(self.looked).max(1);
+        self.looked = now;
+        let target = u64::from(spent) * PACE_NANOS / elapsed;
         let most = (8 * self.pace).min(Self::PACE_MAX);
         self.pace = u32::try_from(target).unwrap_or(u32::MAX).clamp(1, most);
-        self.fuel = self.pace.min(self.records_left);
-        self.records_left -= self.fuel;
-        Room::Free
     }
 
     /// Whether the poll must end because its time, records or batches are used up.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         self.exhausted
-    }
-
-    /// How many records take some sixty microseconds here, as far as is known; at least 1.
-    #[must_use]
-    pub fn pace(&self) -> usize {
-        self.pace as usize
     }
 
     /// The time of the last look at the clock.
@@ -293,6 +322,67 @@ mod tests {
                     (400_000..=900_000).contains(&lasted),
                     "{lasted} ns at {nanos} ns each"
                 );
+            }
+        }
+    }
+
+    /// Records in each of some polls that end when a hundred records have made a batch.
+    fn records_per_sealed_poll(turn: &mut Turn, clock: &Stepping, cost: u64) -> [u32; 4] {
+        [(); 4].map(|()| {
+            turn.begin(Limits::default(), clock.now());
+            let mut records = 0;
+            loop {
+                records += 1;
+                clock.0.fetch_add(cost, Ordering::Relaxed);
+                if records % 100 == 0 {
+                    turn.spend_sealed();
+                }
+                if turn.spend().is_full() || turn.should_yield() {
+                    turn.end(clock.now());
+                    return records;
+                }
+            }
+        })
+    }
+
+    #[test]
+    fn polls_that_end_with_a_batch_find_their_pace() {
+        let clock = Arc::new(Stepping(AtomicU64::new(0)));
+        let mut turn = Turn::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        assert_eq!(records_per_sealed_poll(&mut turn, &clock, 10), [100; 4]);
+        let [first, later @ ..] = records_per_sealed_poll(&mut turn, &clock, 100_000);
+        assert!(first <= 100, "{first} records before anybody could know");
+        for records in later {
+            assert!(records <= 9, "{records} records of 0.1 ms in a poll");
+        }
+    }
+
+    /// A source pushes what it is allowed to; each record costs a step of the clock and is counted once more by a
+    /// `flat_map`, which looks at the clock too.
+    #[test]
+    fn what_is_made_of_records_is_not_counted_twice() {
+        for cost in [1_000, 100_000, 400_000] {
+            let clock = Arc::new(Stepping(AtomicU64::new(0)));
+            let mut turn = Turn::new(Arc::clone(&clock) as Arc<dyn Clock>);
+            for _ in 0..5 {
+                let begin = clock.now();
+                turn.begin(Limits::default(), begin);
+                loop {
+                    let (allowed, since) = (turn.allowance(), turn.now());
+                    let mut room = Room::Free;
+                    let mut records = 0;
+                    while records < allowed && !room.is_full() {
+                        records += 1;
+                        clock.0.fetch_add(cost, Ordering::Relaxed);
+                        room = turn.spend();
+                    }
+                    if room.is_full() || turn.spend_many(records, since).is_full() {
+                        break;
+                    }
+                }
+                turn.end(clock.now());
+                let lasted = clock.now().nanos_since(begin);
+                assert!(lasted <= 900_000, "{lasted} ns at {cost} ns each");
             }
         }
     }

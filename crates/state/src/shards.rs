@@ -42,14 +42,21 @@ pub struct Cursor {
     done: bool,
 }
 
-/// The most entries of a shard: splitting it takes about as long as a task may run in one go. It is what a table of
-/// 2^14 buckets takes before it grows.
-const SHARD_ENTRIES_MAX: usize = (1 << 14) / 8 * 7;
+/// The most memory of a shard: splitting it takes about as long as a task may run in one go.
+const SHARD_BYTES_MAX: usize = 512 << 10;
 
 /// Shards whose hashes have this many bits in common do not split: what is in there has no hashes that differ.
-const DEPTH_MAX: u32 = 24;
+const DEPTH_MAX: u32 = 20;
 
 impl<T> Shards<T> {
+    /// The most entries of a shard: what a table of so many buckets takes before it grows.
+    pub(crate) const SHARD_ENTRIES_MAX: usize = {
+        let buckets = SHARD_BYTES_MAX / (size_of::<T>() + 1);
+        let buckets = if buckets < 64 { 64 } else { buckets };
+        // The power of two at or below it.
+        (1 << buckets.ilog2()) / 8 * 7
+    };
+
     pub(crate) fn new() -> Self {
         Self {
             directory: vec![0],
@@ -100,7 +107,7 @@ impl<T> Shards<T> {
     ) -> Result<&mut T, E> {
         let mut shard = self.shard_of(hash);
         // Before it is known whether the entry is there: a shard that is full splits once, whoever looks into it.
-        if self.shards[shard as usize].table.len() >= SHARD_ENTRIES_MAX {
+        if self.shards[shard as usize].table.len() >= Self::SHARD_ENTRIES_MAX {
             shard = self.make_room(hash, &hash_of);
         }
         let table = &mut self.shards[shard as usize].table;
@@ -163,7 +170,7 @@ impl<T> Shards<T> {
         loop {
             let shard = self.shard_of(hash);
             let Shard { table, depth } = &self.shards[shard as usize];
-            if table.len() < SHARD_ENTRIES_MAX || *depth == DEPTH_MAX {
+            if table.len() < Self::SHARD_ENTRIES_MAX || *depth == DEPTH_MAX {
                 return shard;
             }
             self.split(prefix(hash), hash_of);
@@ -182,7 +189,7 @@ impl<T> Shards<T> {
                 .flat_map(|shard| [*shard, *shard])
                 .collect();
         }
-        let new = u32::try_from(self.shards.len()).expect("there are fewer than 2^24 shards");
+        let new = u32::try_from(self.shards.len()).expect("there are at most 2^20 shards");
         let shard = &mut self.shards[old as usize];
         shard.depth = depth;
         let whole = std::mem::take(&mut shard.table);
@@ -228,6 +235,8 @@ mod tests {
 
     use super::*;
 
+    const MAX: usize = Shards::<u64>::SHARD_ENTRIES_MAX;
+
     fn hash(n: &u64) -> u64 {
         n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
             ^ n.wrapping_mul(0xd6e8_feb8_6659_fd93)
@@ -241,13 +250,13 @@ mod tests {
     #[test]
     fn a_table_of_many_shards_keeps_every_entry() {
         let mut shards = Shards::new();
-        let n = 20 * SHARD_ENTRIES_MAX as u64;
+        let n = 20 * MAX as u64;
         for i in 0..n {
             assert_eq!(insert(&mut shards, hash(&i), i), i);
         }
         assert!(shards.shards.len() >= 20, "it has split");
         let most = shards.shards.iter().map(|shard| shard.table.len()).max();
-        assert!(most <= Some(SHARD_ENTRIES_MAX));
+        assert!(most <= Some(MAX));
         for i in 0..n {
             let place = shards.find(hash(&i), |other| *other == i);
             assert_eq!(place.and_then(|place| shards.get(place)), Some(&i));
@@ -269,7 +278,7 @@ mod tests {
     #[test]
     fn entries_with_one_hash_stay_in_one_shard() {
         let mut shards = Shards::new();
-        let n = SHARD_ENTRIES_MAX as u64 + 10;
+        let n = MAX as u64 + 10;
         for i in 0..n {
             let made = shards.get_or_insert(7, |other| *other == i, || Ok::<_, ()>(i), |_| 7);
             assert_eq!(made, Ok(&mut i.clone()));

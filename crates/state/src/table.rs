@@ -309,6 +309,41 @@ mod tests {
         assert_eq!(taken, (0..100).collect::<Vec<_>>());
     }
 
+    /// Large values make small shards, so a few thousand keys fill many of them.
+    #[test]
+    fn a_table_of_many_shards_is_saved_restored_and_emptied() {
+        type Large = [[u64; 32]; 16];
+        const KEYS: u64 = 3_000;
+        const {
+            assert!(KEYS as usize > 20 * Shards::<Entry<u64, Large>>::SHARD_ENTRIES_MAX);
+        }
+        let group = |n: &u64| KeyGroups::default().of(n).unwrap();
+        let mut table = KeyedTable::<u64, Large>::new(0..128, 5);
+        for n in 0..KEYS {
+            let made = table.get_or_insert(&n, || Ok::<_, ()>((group(&n), [[n; 32]; 16])));
+            assert_eq!(made.unwrap()[15][31], n);
+        }
+        for n in (0..KEYS).step_by(5) {
+            assert_eq!(table.remove(&n), Some([[n; 32]; 16]));
+        }
+        let mut snapshot = Snapshot::new();
+        snapshot.write("op", &table).unwrap();
+        let mut taken = Vec::new();
+        for subtask in 0..3 {
+            let owned = KeyGroups::default().owned_by(subtask, 3);
+            let mut part = KeyedTable::<u64, Large>::new(owned, 9);
+            snapshot.read("op", &mut part).unwrap();
+            let mut cursor = Cursor::default();
+            while let Some((key, value)) = part.take_next(&mut cursor) {
+                assert_eq!(value, [[key; 32]; 16]);
+                taken.push(key);
+            }
+            assert!(part.is_empty());
+        }
+        taken.sort_unstable();
+        assert!(taken.into_iter().eq((0..KEYS).filter(|n| n % 5 != 0)));
+    }
+
     #[test]
     fn damaged_state_is_refused() {
         let mut table = all(1);

@@ -128,7 +128,15 @@ impl<P: Process> Context<'_, P> {
             Ok::<_, KeyError>((group, P::State::default()))
         });
         match place {
-            Ok(place) => place,
+            Ok(place) => {
+                debug_assert!(
+                    self.keyed
+                        .group_in(self.key_groups)
+                        .is_ok_and(|group| group == self.table.group(place)),
+                    "equal keys serialise equally"
+                );
+                place
+            }
             Err(error) => {
                 self.fail(error);
                 // There is no state to go on with: the task fails with what the turn has been told.

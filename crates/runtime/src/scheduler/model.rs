@@ -213,7 +213,7 @@ mod pool {
     }
 
     /// Two producers and two consumers with the real exchange between them, at one credit for each channel, or at one
-    /// floating buffer for each gate: everything arrives once, and all tasks end, else the checker reports a deadlock.
+    /// floating buffer for each gate: everything arrives once, and both consumers end, else the checker reports a deadlock.
     #[test]
     fn an_exchange_delivers_everything_with_one_credit() {
         for (exclusive, floating) in [(1, 0), (0, 1)] {

@@ -1,8 +1,9 @@
 //! Where a source's reader and the chain behind it become one loop.
 
-use levada_core::{BoxError, Origin, Room, Timestamp};
+use levada_core::{BoxError, Origin, Room, Timestamp, fault};
 
 use crate::error::Blame;
+use crate::metrics::Counter;
 use crate::push::Push;
 use crate::source::{Intake, Reader, Status};
 use crate::turn::Turn;
@@ -12,8 +13,15 @@ use crate::turn::Turn;
 /// Every chain is one. Erased as `dyn Feed<R>`, reader and chain are one piece of code in which a record need not exist in
 /// memory; behind `dyn Push`, which knows no reader, each record is passed by a virtual call.
 pub trait Feed<R: Reader>: Push<R::Out> {
-    /// Lets the reader push at most `records` records.
-    fn feed(&mut self, reader: &mut R, records: u32, operator: &Origin, turn: &mut Turn) -> Fed;
+    /// Lets the reader push at most `records` records, and counts them.
+    fn feed(
+        &mut self,
+        reader: &mut R,
+        records: u32,
+        operator: &Origin,
+        counter: &Counter,
+        turn: &mut Turn,
+    ) -> Fed;
 }
 
 /// What came of it.
@@ -29,13 +37,22 @@ pub struct Fed {
 
 impl<R: Reader, P: Push<R::Out>> Feed<R> for P {
     #[inline]
-    fn feed(&mut self, reader: &mut R, records: u32, operator: &Origin, turn: &mut Turn) -> Fed {
+    fn feed(
+        &mut self,
+        reader: &mut R,
+        records: u32,
+        operator: &Origin,
+        counter: &Counter,
+        turn: &mut Turn,
+    ) -> Fed {
         let mut intake = Feeding {
             chain: self,
             turn,
+            granted: records,
             left: records,
             unused: 0,
             room: Room::Free,
+            counter,
         };
         intake.turn.timestamp = Timestamp::MIN;
         let blame = Blame::on(operator);
@@ -43,7 +60,7 @@ impl<R: Reader, P: Push<R::Out>> Feed<R> for P {
         blame.lift();
         Fed {
             status,
-            records: records - intake.left - intake.unused,
+            records: intake.taken(),
             room: intake.room,
         }
     }
@@ -53,11 +70,27 @@ impl<R: Reader, P: Push<R::Out>> Feed<R> for P {
 struct Feeding<'a, P> {
     chain: &'a mut P,
     turn: &'a mut Turn,
+    granted: u32,
     /// Records that may still be pushed.
     left: u32,
-    /// What was left when the chain had no more room.
+    /// What was left when it was time to stop.
     unused: u32,
     room: Room,
+    counter: &'a Counter,
+}
+
+impl<P> Feeding<'_, P> {
+    /// How many records were pushed.
+    fn taken(&self) -> u32 {
+        self.granted - self.left - self.unused
+    }
+}
+
+/// What was pushed is counted even if a closure panics.
+impl<P> Drop for Feeding<'_, P> {
+    fn drop(&mut self) {
+        self.counter.add(u64::from(self.taken()));
+    }
 }
 
 impl<T, P: Push<T>> Intake<T> for Feeding<'_, P> {
@@ -72,13 +105,19 @@ impl<T, P: Push<T>> Intake<T> for Feeding<'_, P> {
     fn push(&mut self, record: T) {
         assert!(self.left > 0, "a reader looks whether the intake is full");
         self.left -= 1;
+        let timestamp = self.turn.timestamp;
         let blame = Blame::on_engine();
         let room = self.chain.push(record, self.turn);
         blame.lift();
-        if room.is_full() {
+        debug_assert_eq!(
+            self.turn.timestamp, timestamp,
+            "a push leaves the timestamp"
+        );
+        let full = room.is_full() && !fault!("room-ignored");
+        if full || self.turn.should_yield() {
             self.unused = self.left;
             self.left = 0;
-            self.room = Room::Full;
+            self.room = room;
         }
     }
 

@@ -83,6 +83,9 @@ impl<S: Source> SourceStage<S> {
                     if room.is_full() {
                         return Progress::of_full(turn);
                     }
+                    if turn.should_yield() {
+                        return Progress::More;
+                    }
                 }
                 Ok(Next::Nothing) => return Progress::Idle,
                 Ok(Next::End) => self.end(Signal::Watermark(Timestamp::MAX), turn),
@@ -126,13 +129,19 @@ impl<S: Source> SourceStage<S> {
                     }
                 }
             }
+            let looked = turn.now();
             // The box is a chain too, one that passes each record by a virtual call: hence the asterisk.
             let Fed {
                 status,
                 records,
                 room,
-            } = (*self.chain).feed(reader, granted, &self.context.operator, turn);
-            self.counters.records_out.add(u64::from(records));
+            } = (*self.chain).feed(
+                reader,
+                granted,
+                &self.context.operator,
+                &self.counters.records_out,
+                turn,
+            );
             if let Some(throttle) = &self.throttle {
                 throttle.give_back(u64::from(granted - records));
             }
@@ -143,7 +152,8 @@ impl<S: Source> SourceStage<S> {
                 Status::More | Status::Idle(None) => {}
             }
             if records > 0 {
-                return Ok(Next::Records(room.and(turn.spend_many(records))));
+                let time = turn.spend_many(records, looked);
+                return Ok(Next::Records(room.and(time)));
             }
             match status {
                 Status::Idle(_) => return Ok(Next::Nothing),
