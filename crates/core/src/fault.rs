@@ -43,6 +43,10 @@ pub const FAULTS: &[(&str, &str)] = &[
         "the input loop pushes on although the chain said that it is full",
     ),
     (
+        "intake-overfilled",
+        "a reader pushes on although the chain behind it said that it is full",
+    ),
+    (
         "position-lost",
         "a batch that was left half-way is read again from its beginning",
     ),

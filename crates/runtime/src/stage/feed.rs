@@ -113,7 +113,7 @@ impl<T, P: Push<T>> Intake<T> for Feeding<'_, P> {
             self.turn.timestamp, timestamp,
             "a push leaves the timestamp"
         );
-        let full = room.is_full() && !fault!("room-ignored");
+        let full = room.is_full() && !fault!("intake-overfilled");
         if full || self.turn.should_yield() {
             self.unused = self.left;
             self.left = 0;
