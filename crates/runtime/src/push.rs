@@ -3,6 +3,7 @@
 //! A stage is a chain of these. The rules of the chain:
 //!
 //! 1. [`Room::Full`] means that the record was taken and nothing may follow. The caller stops and passes it on.
+//!    [`Room::Later`] is passed on too, but only the head of the task need stop for it.
 //! 2. Before anything follows, [`Downstream::resume`] is called until it says [`Room::Free`]. It finishes the innermost
 //!    unfinished emission first, so that order is kept. Calling it when nothing is unfinished is allowed and cheap.
 //! 3. A signal is sent only when there is room. Whoever has something to emit because of it does so before passing it

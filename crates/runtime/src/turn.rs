@@ -63,7 +63,7 @@ pub struct Turn {
 
 impl Turn {
     /// The most records between two looks at the clock: their price is then a tenth of a nanosecond per record.
-    pub const PACE_MAX: u32 = 256;
+    pub const PACE_MAX: u32 = 512;
 
     /// A turn that reads this clock. The first poll starts with one record and finds its pace.
     #[must_use]
@@ -144,15 +144,19 @@ impl Turn {
         self.is_over()
     }
 
-    /// Counts a batch that was sealed. There may still be room: the head of the task decides where it stops.
+    /// Counts a batch that was sealed; [`Room::Later`] when enough has been sent in this poll.
     #[inline(never)]
-    pub fn spend_sealed(&mut self) {
+    pub fn spend_sealed(&mut self) -> Room {
         self.sealed_left = self.sealed_left.saturating_sub(1);
         self.yielding |= self.sealed_left == 0;
+        if self.yielding {
+            Room::Later
+        } else {
+            Room::Free
+        }
     }
 
     /// Whether enough has been sent for others to read it first.
-    #[inline]
     #[must_use]
     pub fn should_yield(&self) -> bool {
         self.yielding
@@ -334,10 +338,11 @@ mod tests {
             loop {
                 records += 1;
                 clock.0.fetch_add(cost, Ordering::Relaxed);
-                if records % 100 == 0 {
-                    turn.spend_sealed();
-                }
-                if turn.spend().is_full() || turn.should_yield() {
+                let sealed = match records % 100 {
+                    0 => turn.spend_sealed(),
+                    _ => Room::Free,
+                };
+                if sealed.and(turn.spend()) != Room::Free {
                     turn.end(clock.now());
                     return records;
                 }

@@ -315,7 +315,7 @@ mod tests {
         type Large = [[u64; 32]; 16];
         const KEYS: u64 = 3_000;
         const {
-            assert!(KEYS as usize > 20 * Shards::<Entry<u64, Large>>::SHARD_ENTRIES_MAX);
+            assert!(KEYS as usize > 20 * Shards::<Entry<u64, Large>>::ENTRIES_MAX);
         }
         let group = |n: &u64| KeyGroups::default().of(n).unwrap();
         let mut table = KeyedTable::<u64, Large>::new(0..128, 5);

@@ -140,9 +140,10 @@ impl<B, P: Push<B>> Emit<B> for Target<'_, B, P> {
     #[inline]
     fn emit(&mut self, record: B) {
         let timestamp = self.turn.timestamp;
-        self.room = self
+        let room = self
             .overdraft
             .offer(record, self.room, self.next, self.operator, self.turn);
+        self.room = self.room.and(room);
         self.turn.timestamp = timestamp;
     }
 }

@@ -60,14 +60,15 @@ where
     #[inline]
     fn emit(&mut self, mut records: I, turn: &mut Turn) -> Room {
         let timestamp = turn.timestamp;
+        let mut room = Room::Free;
         loop {
             let blame = Blame::on(&self.operator);
             let next = records.next();
             blame.lift();
             let Some(record) = next else {
-                return Room::Free;
+                return room;
             };
-            let room = self.next.push(record, turn);
+            room = room.and(self.next.push(record, turn));
             if room.and(turn.spend()).is_full() {
                 self.suspended = Some(Suspended { records, timestamp });
                 return Room::Full;

@@ -113,8 +113,7 @@ impl<T, P: Push<T>> Intake<T> for Feeding<'_, P> {
             self.turn.timestamp, timestamp,
             "a push leaves the timestamp"
         );
-        let full = room.is_full() && !fault!("intake-overfilled");
-        if full || self.turn.should_yield() {
+        if room != Room::Free && !fault!("intake-overfilled") {
             self.unused = self.left;
             self.left = 0;
             self.room = room;

@@ -83,10 +83,7 @@ impl<T: Exchange, R: Routing<T>> Push<T> for Sender<T, R> {
     fn push(&mut self, record: T, turn: &mut Turn) -> Room {
         match self.outbox.push(record, turn.stamp()) {
             Taken::Open => Room::Free,
-            Taken::Sealed => {
-                turn.spend_sealed();
-                Room::Free
-            }
+            Taken::Sealed => turn.spend_sealed(),
             Taken::Full => self.look_for_failure(turn),
         }
     }
