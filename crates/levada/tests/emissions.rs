@@ -97,3 +97,28 @@ fn a_closure_that_emits_more_than_there_is_room_for_loses_nothing() {
         assert!(records == (0..20_000).collect::<Vec<_>>(), "seed {seed}");
     }
 }
+
+/// A closure cannot be suspended, but as long as there are credits nothing of what it emits has to wait.
+#[test]
+fn what_a_closure_emits_is_no_overdraft_while_there_are_credits() {
+    let (sink, valve) = valve();
+    let handle = Runner::new()
+        .parallelism(1)
+        .force_exchange()
+        .start(move |job: &Job| {
+            job.source("one", iterator([()]))
+                // Some nine batches; the exchange takes twelve.
+                .expand(|(), out| (0..4_000u64).for_each(|n| out.emit([n; 8])))
+                .rebalance()
+                .sink("out", sink.clone())
+        })
+        .unwrap();
+    while handle.metrics().edges[0].records < 4_000 {
+        assert!(!handle.wait_for(std::time::Duration::from_millis(1)));
+    }
+    assert!(handle.metrics().edges[0].batches >= 8);
+    assert_eq!(handle.metrics().overdraft.bytes_max, 0);
+    valve.open();
+    handle.wait().unwrap();
+    assert_eq!(valve.take().len(), 4_000);
+}
