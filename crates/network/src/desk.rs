@@ -109,14 +109,22 @@ impl<T> Default for Left<T> {
 }
 
 #[cfg(all(test, loom))]
-mod model {
+pub(crate) mod model {
     use levada_core::sync::atomic::AtomicUsize;
     use levada_core::sync::thread;
 
     use super::*;
 
     /// Counts wake-ups.
-    struct Bell(AtomicUsize);
+    #[derive(Default)]
+    pub(crate) struct Bell(AtomicUsize);
+
+    impl Bell {
+        /// How often it has rung.
+        pub(crate) fn rung(&self) -> usize {
+            self.0.load(Ordering::Acquire)
+        }
+    }
 
     impl Wake for Bell {
         fn wake(&self) {
@@ -128,7 +136,7 @@ mod model {
     #[test]
     fn a_credit_is_found_or_announced() {
         loom::model(|| {
-            let bell = Arc::new(Bell(AtomicUsize::new(0)));
+            let bell = Arc::new(Bell::default());
             let desk = Arc::new(Desk::<u64>::new(4, Arc::clone(&bell) as Arc<dyn Wake>));
             let consumer = {
                 let desk = Arc::clone(&desk);
@@ -149,7 +157,7 @@ mod model {
             let asked = found == 0;
             consumer.join().unwrap();
             if asked {
-                assert!(bell.0.load(Ordering::Acquire) > 0, "nobody woke the maker");
+                assert!(bell.rung() > 0, "nobody woke the maker");
             }
             desk.collect(&mut left);
             assert_eq!(

@@ -351,25 +351,10 @@ impl<T> Port<T> {
 
 #[cfg(all(test, loom))]
 mod model {
-    use levada_core::sync::atomic::AtomicUsize;
     use levada_core::sync::thread;
 
     use super::*;
-
-    /// Counts wake-ups.
-    struct Bell(AtomicUsize);
-
-    impl Wake for Bell {
-        fn wake(&self) {
-            self.0.fetch_add(1, Ordering::AcqRel);
-        }
-    }
-
-    struct Nobody;
-
-    impl Wake for Nobody {
-        fn wake(&self) {}
-    }
+    use crate::desk::model::Bell;
 
     fn batch(sequence: u64) -> Batch<u64> {
         Batch {
@@ -386,11 +371,11 @@ mod model {
     #[test]
     fn an_arrival_is_found_or_announced() {
         loom::model(|| {
-            let bell = Arc::new(Bell(AtomicUsize::new(0)));
+            let bell = Arc::new(Bell::default());
             let (mut gate, mut ports) =
                 Gate::<u64>::new(1, 2, 0, Arc::clone(&bell) as Arc<dyn Wake>);
             let port = ports.remove(0);
-            port.attach(&Arc::new(Desk::new(2, Arc::new(Nobody))), 0);
+            port.attach(&Arc::new(Desk::new(2, Arc::new(Bell::default()))), 0);
             let producer = thread::spawn(move || {
                 port.deliver(batch(0), 0);
                 port.priority(Control::Barrier(1), 1);
@@ -410,10 +395,10 @@ mod model {
                 }
                 gate.buffers()
             };
-            let rung = bell.0.load(Ordering::Acquire);
+            let rung = bell.rung();
             let mut buffers = receive();
             producer.join().unwrap();
-            if bell.0.load(Ordering::Acquire) > rung {
+            if bell.rung() > rung {
                 buffers = receive();
             }
             assert_eq!((buffers.credits, buffers.in_flight), (2, 0), "{buffers:?}");
