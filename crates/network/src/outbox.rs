@@ -311,6 +311,10 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
     /// The open batch of a route is full: seals it, or says that there is no room.
     #[inline(never)]
     fn filled(&mut self, index: usize) -> Taken {
+        if !self.may_seal(index) {
+            // Credits that have come meanwhile lie at the desk; a closure that goes on to emit should not wait for them.
+            self.collect();
+        }
         if self.may_seal(index) {
             self.seal(index);
         } else if self.routes[index].limited.is_none() {

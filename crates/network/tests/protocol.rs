@@ -410,3 +410,43 @@ fn a_priority_element_overtakes_what_waits() {
     }
     assert_eq!(seen, [1, 2]);
 }
+
+/// A closure emits without looking at its outbox in between: credits that have come back meanwhile are there for it.
+#[test]
+fn credits_that_come_while_records_are_pushed_are_used() {
+    let awake = Arc::new(Flag::default());
+    let (mut gate, ports) = Gate::new(1, 2, 0, Arc::clone(&awake) as Arc<dyn Wake>);
+    let mut outbox = Outbox::new(
+        OneRoute,
+        vec![ports],
+        OutboxOptions {
+            batch_bytes: BATCH_BYTES,
+            batch_records_max: 1,
+            queue_max: 1,
+            spare_max: 4,
+            buffer_timeout: Duration::ZERO,
+        },
+        &[Arc::new(ChannelGauge::default())],
+        vec![Arc::new(EdgeGauge::default())],
+        Arc::new(Budget::new(0)),
+        Arc::clone(&awake) as Arc<dyn Wake>,
+    );
+    let stamp = Stamp {
+        timestamp: Timestamp::MIN,
+        born: Moment::ZERO,
+    };
+    let mut push = |n: u64| outbox.push(n, stamp);
+    assert_eq!([0, 1].map(&mut push), [Taken::Sealed; 2], "two credits");
+    for _ in 0..2 {
+        match gate.receive() {
+            Some(Arrival::Batch(in_hand)) => gate.recycle(in_hand),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(
+        [2, 3, 4].map(&mut push),
+        [Taken::Sealed; 3],
+        "two credits again, and one in the queue"
+    );
+    assert_eq!(push(5), Taken::Full);
+}

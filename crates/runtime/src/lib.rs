@@ -46,4 +46,4 @@ pub use step::{Identity, Step};
 pub use subtask::Subtask;
 pub use task::TaskCell;
 pub use throttle::Throttle;
-pub use turn::{Limits, Turn};
+pub use turn::{Allowance, Limits, Turn};

@@ -33,6 +33,14 @@ impl Default for Limits {
     }
 }
 
+/// Records that may be taken at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Allowance {
+    /// How many.
+    pub records: u32,
+    given_at: Moment,
+}
+
 /// The state of one poll, passed along with every record.
 ///
 /// Time is not read per record: a turn measures how many records take about an eighth of the slice and looks at the clock
@@ -43,8 +51,9 @@ pub struct Turn {
     born: Moment,
     /// Records until the next look at the clock.
     fuel: u32,
-    /// What `fuel` was at the last look.
+    /// What `fuel` was when it was filled, and when that was: what has been spent since then tells the pace.
     fuelled: u32,
+    fuelled_at: Moment,
     /// Records between two looks at the clock.
     pace: u32,
     /// Records until the poll ends, beyond those in `fuel`.
@@ -73,6 +82,7 @@ impl Turn {
             born: Moment::ZERO,
             fuel: 1,
             fuelled: 1,
+            fuelled_at: Moment::ZERO,
             pace: 1,
             records_left: 0,
             batches_left: 0,
@@ -97,7 +107,7 @@ impl Turn {
         self.batches_left = limits.batches;
         self.sealed_left = limits.sealed;
         self.records_left = limits.records;
-        self.fill();
+        self.fill(now);
     }
 
     /// Ends the poll at `now`, which tells how long its last records took.
@@ -106,6 +116,7 @@ impl Turn {
         if spent > 0 {
             self.adapt(spent, now);
         }
+        self.looked = now;
     }
 
     /// Counts a record or an output; [`Room::Full`] when the poll has gone on for long enough.
@@ -118,16 +129,19 @@ impl Turn {
         self.refuel(1)
     }
 
-    /// Records that may be taken before [`Turn::spend_many`] is asked again; at least 1 while the poll goes on.
+    /// What may be taken before [`Turn::spend_allowance`] is asked again; at least one record while the poll goes on.
     #[must_use]
-    pub fn allowance(&self) -> u32 {
-        self.fuel
+    pub fn allowance(&self) -> Allowance {
+        Allowance {
+            records: self.fuel,
+            given_at: self.fuelled_at,
+        }
     }
 
-    /// Counts records that were taken against the allowance since the look at the clock at `since`. If there has been
-    /// another look, whatever was made of them has been counted then.
-    pub fn spend_many(&mut self, records: u32, since: Moment) -> Room {
-        if self.looked != since {
+    /// Counts records that were taken against an allowance. If the pace has been measured since, whatever was made of them
+    /// has been counted then.
+    pub fn spend_allowance(&mut self, allowance: Allowance, records: u32) -> Room {
+        if self.fuelled_at != allowance.given_at {
             return self.is_over();
         }
         if self.fuel > records {
@@ -156,12 +170,6 @@ impl Turn {
         }
     }
 
-    /// Whether enough has been sent for others to read it first.
-    #[must_use]
-    pub fn should_yield(&self) -> bool {
-        self.yielding
-    }
-
     fn is_over(&self) -> Room {
         if self.exhausted {
             Room::Full
@@ -176,7 +184,7 @@ impl Turn {
             return Room::Full;
         }
         let spent = self.fuelled - self.fuel + last;
-        let now = self.clock.now();
+        let now = self.look();
         self.adapt(spent, now);
         self.fuel = 0;
         self.fuelled = 0;
@@ -184,11 +192,12 @@ impl Turn {
             self.exhausted = true;
             return Room::Full;
         }
-        self.fill();
+        self.fill(now);
         Room::Free
     }
 
-    fn fill(&mut self) {
+    fn fill(&mut self, now: Moment) {
+        self.fuelled_at = now;
         self.fuel = self.pace.min(self.records_left).max(1);
         self.fuelled = self.fuel;
         self.records_left -= self.fuel.min(self.records_left);
@@ -196,8 +205,7 @@ impl Turn {
 
     /// Sets the pace by how long `spent` records have taken until `now`.
     fn adapt(&mut self, spent: u32, now: Moment) {
-        let elapsed = now.nanos_since(self.looked).max(1);
-        self.looked = now;
+        let elapsed = now.nanos_since(self.fuelled_at).max(1);
         let target = u64::from(spent) * PACE_NANOS / elapsed;
         let most = (8 * self.pace).min(Self::PACE_MAX);
         self.pace = u32::try_from(target).unwrap_or(u32::MAX).clamp(1, most);
@@ -343,6 +351,8 @@ mod tests {
                     _ => Room::Free,
                 };
                 if sealed.and(turn.spend()) != Room::Free {
+                    // Senders and sinks look at the clock before the poll ends.
+                    turn.look();
                     turn.end(clock.now());
                     return records;
                 }
@@ -373,15 +383,15 @@ mod tests {
                 let begin = clock.now();
                 turn.begin(Limits::default(), begin);
                 loop {
-                    let (allowed, since) = (turn.allowance(), turn.now());
+                    let allowance = turn.allowance();
                     let mut room = Room::Free;
                     let mut records = 0;
-                    while records < allowed && !room.is_full() {
+                    while records < allowance.records && !room.is_full() {
                         records += 1;
                         clock.0.fetch_add(cost, Ordering::Relaxed);
                         room = turn.spend();
                     }
-                    if room.is_full() || turn.spend_many(records, since).is_full() {
+                    if room.is_full() || turn.spend_allowance(allowance, records).is_full() {
                         break;
                     }
                 }

@@ -79,14 +79,9 @@ impl<S: Source> SourceStage<S> {
                 continue;
             }
             match self.read(turn) {
-                Ok(Next::Records(room)) => {
-                    if room.is_full() {
-                        return Progress::of_full(turn);
-                    }
-                    if turn.should_yield() {
-                        return Progress::More;
-                    }
-                }
+                Ok(Next::Records(Room::Free)) => {}
+                Ok(Next::Records(Room::Later)) => return Progress::More,
+                Ok(Next::Records(Room::Full)) => return Progress::of_full(turn),
                 Ok(Next::Nothing) => return Progress::Idle,
                 Ok(Next::End) => self.end(Signal::Watermark(Timestamp::MAX), turn),
                 Err(error) => {
@@ -119,7 +114,8 @@ impl<S: Source> SourceStage<S> {
                 self.reader = Some(reader?);
                 continue;
             };
-            let mut granted = turn.allowance();
+            let allowance = turn.allowance();
+            let mut granted = allowance.records;
             if let Some(throttle) = &self.throttle {
                 match throttle.take(u64::from(granted), turn.look()) {
                     Ok(taken) => granted = taken as u32,
@@ -129,7 +125,6 @@ impl<S: Source> SourceStage<S> {
                     }
                 }
             }
-            let looked = turn.now();
             // The box is a chain too, one that passes each record by a virtual call: hence the asterisk.
             let Fed {
                 status,
@@ -152,7 +147,7 @@ impl<S: Source> SourceStage<S> {
                 Status::More | Status::Idle(None) => {}
             }
             if records > 0 {
-                let time = turn.spend_many(records, looked);
+                let time = turn.spend_allowance(allowance, records);
                 return Ok(Next::Records(room.and(time)));
             }
             match status {
