@@ -47,7 +47,7 @@ pub use flow::{Flow, Pipe};
 pub use job::Job;
 pub use keyed::{Keyed, Updates};
 pub use levada_connectors as connectors;
-pub use levada_core::{BoxError, Exchange, Key, KeyGroups, State, Timestamp};
+pub use levada_core::{BoxError, Exchange, Key, KeyGroups, OnError, State, Timestamp};
 pub use levada_graph::{BufferOptions, Plan};
 pub use levada_operators::step::Emitter;
 pub use levada_operators::{

@@ -104,6 +104,12 @@ impl fmt::Display for Report {
             )?;
         }
         for operator in &self.metrics.operators {
+            let skipped = operator.sum_skipped();
+            if skipped > 0 {
+                writeln!(f, "{} skipped {} records", operator.name, Count(skipped))?;
+            }
+        }
+        for operator in &self.metrics.operators {
             if let Some(latency) = operator.latency.filter(|latency| latency.count > 0) {
                 writeln!(
                     f,

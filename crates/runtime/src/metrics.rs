@@ -49,6 +49,8 @@ pub struct OperatorCounters {
     pub records_in: Counter,
     /// Records given on.
     pub records_out: Counter,
+    /// Records that could not be read, processed or written and were left out, as the program asked.
+    pub records_skipped: Counter,
     /// Nanoseconds from a record's source to here; filled by sinks.
     latency: Mutex<Histogram<u64>>,
 }
@@ -58,6 +60,7 @@ impl OperatorCounters {
         Arc::new(Self {
             records_in: Counter::default(),
             records_out: Counter::default(),
+            records_skipped: Counter::default(),
             latency: Mutex::new(latency_histogram()),
         })
     }

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::environment::Environment;
+use crate::metrics::OperatorCounters;
 
 /// Takes records out of a job.
 ///
@@ -98,6 +99,17 @@ pub trait Writer<T>: Send {
         Ok(())
     }
 
+    /// Whether everything that was taken has been handed on, as far as that takes time. Asked before [`prepare`]; a writer
+    /// that waits for somebody outside says no, and wakes its task through [`SinkContext::waker`] when that changes.
+    ///
+    /// [`prepare`]: Writer::prepare
+    ///
+    /// # Errors
+    /// If it cannot be handed on: the job fails.
+    fn is_drained(&mut self) -> Result<bool, BoxError> {
+        Ok(true)
+    }
+
     /// Makes everything written so far safe, without making it visible.
     ///
     /// # Errors
@@ -143,4 +155,6 @@ pub struct SinkContext {
     pub environment: Environment,
     /// Wakes the task that writes.
     pub waker: Arc<dyn Wake>,
+    /// Counts what the sink does; records that a writer leaves out are its to count.
+    pub counters: Arc<OperatorCounters>,
 }

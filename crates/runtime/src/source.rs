@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::environment::Environment;
+use crate::metrics::OperatorCounters;
 
 /// Brings records into a job.
 ///
@@ -183,4 +184,6 @@ pub struct ReaderContext {
     pub environment: Environment,
     /// Wakes the task that reads.
     pub waker: Arc<dyn Wake>,
+    /// Counts what the source does; records that a reader leaves out are its to count.
+    pub counters: Arc<OperatorCounters>,
 }

@@ -60,6 +60,7 @@ impl Subtask {
             parallelism: self.parallelism,
             environment: self.environment.clone(),
             waker: Arc::clone(&self.waker),
+            counters: Arc::clone(&self.counters),
         }
     }
 
@@ -71,6 +72,7 @@ impl Subtask {
             run: Arc::clone(&self.run),
             environment: self.environment.clone(),
             waker: Arc::clone(&self.waker),
+            counters: Arc::clone(&self.counters),
         }
     }
 }

@@ -84,6 +84,8 @@ pub struct OperatorMetrics {
     pub records_in: Vec<u64>,
     /// Records given on, by subtask.
     pub records_out: Vec<u64>,
+    /// Records left out because of an error that the program asked to pass over, by subtask.
+    pub records_skipped: Vec<u64>,
     /// Of a sink: from a record's source to here.
     pub latency: Option<LatencyMetrics>,
 }
@@ -261,6 +263,7 @@ impl Registry {
                     stage: self.plan.node(id).stage.0,
                     records_in: counters.iter().map(|c| c.records_in.get()).collect(),
                     records_out: counters.iter().map(|c| c.records_out.get()).collect(),
+                    records_skipped: counters.iter().map(|c| c.records_skipped.get()).collect(),
                     latency: (node.kind == NodeKind::Sink).then(|| latency(counters)),
                 }
             })
@@ -367,5 +370,11 @@ impl OperatorMetrics {
     #[must_use]
     pub fn sum_out(&self) -> u64 {
         self.records_out.iter().sum()
+    }
+
+    /// Records left out by all subtasks.
+    #[must_use]
+    pub fn sum_skipped(&self) -> u64 {
+        self.records_skipped.iter().sum()
     }
 }

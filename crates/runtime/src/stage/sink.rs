@@ -72,12 +72,21 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
         Room::Free
     }
 
+    /// Prepares the epoch, as soon as the writer has nothing left to hand on.
     fn prepare(&mut self, turn: &mut Turn) -> Room {
-        match self.guarded(Writer::prepare) {
-            Ok(pending) => {
+        let prepared = self.guarded(|writer| {
+            if writer.is_drained()? {
+                writer.prepare().map(Some)
+            } else {
+                Ok(None)
+            }
+        });
+        match prepared {
+            Ok(Some(pending)) => {
                 self.pending = Some(pending);
                 Room::Free
             }
+            Ok(None) => Room::Full,
             Err(failure) => turn.fail_with(failure),
         }
     }
@@ -138,7 +147,8 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
             self.count(turn);
             self.unflushed = false;
         }
-        if self.stopped || self.left.is_some() {
+        let preparing = self.ended && self.pending.is_none();
+        if self.stopped || self.left.is_some() || preparing {
             Room::Full
         } else {
             Room::Free
