@@ -1,5 +1,5 @@
 //! What every crate of Levada shares: time, keys and key groups, the codec, and the traits through which the engine
-//! sees the world outside (clock, randomness, disk, standard output).
+//! sees the world outside (clock, randomness, disk, futures, standard output).
 //!
 //! This crate starts no thread and does no input or output of its own: the production side of its traits lives in
 //! `levada-runtime`, the simulated side in `levada-testing`.
@@ -17,6 +17,7 @@
 pub mod clock;
 pub mod codec;
 pub mod disk;
+pub mod executor;
 pub mod fault;
 pub mod key;
 pub mod marker;

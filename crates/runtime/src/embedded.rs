@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `levada-worker-N` | polls the tasks that do not block |
 //! | `levada-own-N` | polls one task that may block |
+//! | `levada-async` | runs futures, if there are some |
 //! | `levada-coordinator` | hears from all tasks, ends the run, joins all other threads |
 //!
 //! The handle joins the coordinator, so that no thread is left when [`Handle::wait`] returns.
@@ -13,6 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
+use levada_core::executor::Executor;
 use levada_graph::Plan;
 
 use crate::coordinator::Coordinator;
@@ -58,6 +60,10 @@ pub fn start(
     options: &RunOptions,
     threads: usize,
 ) -> Result<Handle, Error> {
+    let environment = &Environment {
+        executor: environment.executor.for_run(),
+        ..environment.clone()
+    };
     let pool = Pool::new(threads, Arc::clone(&environment.clock));
     let mut own = Vec::new();
     let launched = launch(program, plan, environment, options, &mut |stage, _| {
@@ -69,6 +75,9 @@ pub fn start(
             own.push(None);
             Arc::clone(&pool) as Arc<dyn Schedule>
         }
+    })
+    .inspect_err(|_| {
+        environment.executor.stop(Duration::from_secs(STOP_SECONDS));
     })?;
     let tasks = launched.tasks().to_vec();
     let (coordinator, registry) = launched.into_parts();
@@ -80,6 +89,7 @@ pub fn start(
     let run = Run {
         coordinator,
         pool,
+        executor: Arc::clone(&environment.executor),
         threads: own.into_iter().zip(tasks).collect(),
         asked,
         events: event_sender,
@@ -173,6 +183,7 @@ impl Drop for Handle {
 struct Run {
     coordinator: Coordinator,
     pool: Arc<Pool>,
+    executor: Arc<dyn Executor>,
     /// Each task, with the scheduler that is its own, if it has one.
     threads: Vec<(Option<Arc<OwnThread>>, Arc<TaskCell>)>,
     asked: Receiver<Request>,
@@ -192,6 +203,11 @@ impl Run {
             own.into_iter().for_each(Joined::join);
         }
         // Else some threads are in the user's code or in a system call; they are left behind, and their tasks named.
+        if !self.executor.stop(Duration::from_secs(STOP_SECONDS)) {
+            tracing::error!(
+                "a future that blocks its thread is left behind, and the thread with it"
+            );
+        }
         self.tell(Event::Ended);
         self.coordinator.into_outcome()
     }

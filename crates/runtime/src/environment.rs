@@ -1,15 +1,22 @@
 //! The world outside a job: clock, randomness, disk, standard output. One value carries all of it, so that a simulation
 //! can own every bit.
 
+#[cfg(not(any(loom, shuttle)))]
 mod clock;
+#[cfg(not(any(loom, shuttle)))]
 mod disk;
+#[cfg(not(any(loom, shuttle)))]
+mod executor;
+#[cfg(not(any(loom, shuttle)))]
 mod output;
+#[cfg(not(any(loom, shuttle)))]
 mod random;
 
 use std::sync::Arc;
 
 use levada_core::Clock;
 use levada_core::disk::Disk;
+use levada_core::executor::Executor;
 use levada_core::output::Output;
 use levada_core::random::Random;
 
@@ -22,18 +29,22 @@ pub struct Environment {
     pub disk: Arc<dyn Disk>,
     /// Standard output.
     pub output: Arc<dyn Output>,
+    /// Runs futures.
+    pub executor: Arc<dyn Executor>,
     /// Seeds.
     pub random: Arc<dyn Random>,
 }
 
 impl Environment {
     /// The operating system's.
+    #[cfg(not(any(loom, shuttle)))]
     #[must_use]
     pub fn system() -> Self {
         Self {
             clock: Arc::new(clock::SystemClock::new()),
             disk: Arc::new(disk::SystemDisk),
             output: Arc::new(output::StandardOutput),
+            executor: Arc::new(executor::SystemExecutor::default()),
             random: Arc::new(random::SystemRandom::new()),
         }
     }

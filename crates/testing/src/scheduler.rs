@@ -2,19 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use levada_core::executor::Executor;
 use levada_core::random::SplitMix64;
 use levada_core::sync::Mutex;
 use levada_core::{Clock, Moment};
 use levada_runtime::scheduler::Schedule;
 use levada_runtime::{Limits, TaskCell};
 
-use crate::world::VirtualClock;
+use crate::world::{SimulatedExecutor, VirtualClock};
 
 /// Polls tasks on the calling thread.
 pub(crate) struct SimulatedScheduler {
     state: Mutex<State>,
     clock: Arc<VirtualClock>,
+    executor: SimulatedExecutor,
 }
 
 struct State {
@@ -30,6 +33,13 @@ struct State {
     spurious: bool,
 }
 
+/// Who is polled next.
+enum Picked {
+    Task(Arc<TaskCell>),
+    /// By its place among those that can go on.
+    Future(usize),
+}
+
 /// What a step did.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Step {
@@ -42,7 +52,11 @@ pub(crate) enum Step {
 }
 
 impl SimulatedScheduler {
-    pub(crate) fn new(seed: u64, clock: Arc<VirtualClock>) -> Arc<Self> {
+    pub(crate) fn new(
+        seed: u64,
+        clock: Arc<VirtualClock>,
+        executor: SimulatedExecutor,
+    ) -> Arc<Self> {
         let mut random = SplitMix64::new(seed);
         // A wake-up for nothing must do no harm. But it may hide that a real one was lost, so most seeds have none.
         let spurious = random.below(4) == 0;
@@ -57,20 +71,29 @@ impl SimulatedScheduler {
                 spurious,
             }),
             clock,
+            executor,
         })
     }
 
     /// Polls one task, or lets time pass.
     pub(crate) fn step(&self, tasks: &[Arc<TaskCell>]) -> Step {
         self.fire();
-        if let Some(task) = self.pick(tasks) {
-            task.run();
-            return Step::Polled;
+        match self.pick(tasks) {
+            Some(Picked::Task(task)) => {
+                task.run();
+                return Step::Polled;
+            }
+            Some(Picked::Future(index)) => {
+                self.executor.poll(index);
+                return Step::Polled;
+            }
+            None => {}
         }
-        let next = self.state.lock().timers.keys().next().copied();
+        let task = self.state.lock().timers.keys().next().map(|(at, _)| *at);
+        let next = task.into_iter().chain(self.executor.next_timer()).min();
         match next {
             None => Step::Stuck,
-            Some((at, _)) => {
+            Some(at) => {
                 self.clock.advance_to(at);
                 Step::Waited
             }
@@ -94,12 +117,14 @@ impl SimulatedScheduler {
         let timers = std::mem::take(&mut state.timers);
         drop(state);
         drop((ready, timers));
+        self.executor.stop(Duration::ZERO);
     }
 
-    /// Takes a ready task, and lets some time pass for its poll.
-    fn pick(&self, tasks: &[Arc<TaskCell>]) -> Option<Arc<TaskCell>> {
+    /// Takes a task or a future that can go on, and lets some time pass for its poll.
+    fn pick(&self, tasks: &[Arc<TaskCell>]) -> Option<Picked> {
         let mut state = self.state.lock();
-        if state.ready.is_empty() {
+        let futures = self.executor.ready();
+        if state.ready.is_empty() && futures == 0 {
             return None;
         }
         if state.spurious && state.random.below(16) == 0 {
@@ -108,19 +133,26 @@ impl SimulatedScheduler {
             tasks[any].wake();
             state = self.state.lock();
         }
-        let ready = state.ready.len() as u64;
-        let index = state.random.below(ready) as usize;
-        let task = state.ready.swap_remove(index);
+        let runnable = state.ready.len();
+        let index = state.random.below((runnable + futures) as u64) as usize;
+        let (picked, number) = if index < runnable {
+            let task = state.ready.swap_remove(index);
+            let number = task.id() as u64;
+            (Picked::Task(task), number)
+        } else {
+            (Picked::Future(index - runnable), u64::MAX - index as u64)
+        };
         state.polls += 1;
         // FNV-1a over the numbers of the tasks.
-        state.schedule = (state.schedule ^ task.id() as u64).wrapping_mul(0x0000_0100_0000_01b3);
+        state.schedule = (state.schedule ^ number).wrapping_mul(0x0000_0100_0000_01b3);
         let nanos = 1_000 + state.random.below(200_000);
-        self.clock.advance(std::time::Duration::from_nanos(nanos));
-        Some(task)
+        self.clock.advance(Duration::from_nanos(nanos));
+        Some(picked)
     }
 
     /// Wakes the tasks whose time has come.
     fn fire(&self) {
+        self.executor.fire();
         let now = self.clock.now();
         loop {
             let mut state = self.state.lock();

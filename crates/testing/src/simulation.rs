@@ -14,7 +14,7 @@ use levada_runtime::{Coordinator, Error, Event, TaskCell, Visitor, launch};
 use levada_state::StateError;
 
 use crate::scheduler::{SimulatedScheduler, Step};
-use crate::world::{MemoryDisk, MemoryOutput, SeededRandom, VirtualClock};
+use crate::world::{MemoryDisk, MemoryOutput, SeededRandom, SimulatedExecutor, VirtualClock};
 
 /// A run of a job that is decided by a seed.
 #[derive(Clone)]
@@ -104,9 +104,11 @@ impl Simulation {
     ) -> levada::Result<Simulated> {
         let clock = Arc::new(VirtualClock::default());
         let mut random = SplitMix64::new(self.seed ^ 0x1e7a_da00);
+        let executor = SimulatedExecutor::new(Arc::clone(&clock));
         let environment = Environment {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             disk: Arc::new(self.disk.clone()),
+            executor: Arc::new(executor.clone()),
             output: Arc::new(self.output.clone()),
             random: Arc::new(SeededRandom::new(random.next())),
         };
@@ -119,7 +121,7 @@ impl Simulation {
             .buffers(self.buffers(&mut random))
             .environment(environment.clone());
         let (program, plan, options, _) = runner.prepare(job)?.into_parts();
-        let scheduler = SimulatedScheduler::new(random.next(), Arc::clone(&clock));
+        let scheduler = SimulatedScheduler::new(random.next(), Arc::clone(&clock), executor);
         let launched = launch(&program, plan, &environment, &options, &mut |_, _| {
             Arc::clone(&scheduler) as Arc<dyn Schedule>
         })

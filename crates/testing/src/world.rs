@@ -2,6 +2,7 @@
 
 mod clock;
 mod disk;
+mod executor;
 mod output;
 
 use levada_core::random::{Random, SplitMix64};
@@ -9,6 +10,7 @@ use levada_core::sync::Mutex;
 
 pub use clock::VirtualClock;
 pub use disk::MemoryDisk;
+pub(crate) use executor::SimulatedExecutor;
 pub use output::MemoryOutput;
 
 /// Random numbers from a seed.
