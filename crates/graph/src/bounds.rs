@@ -94,6 +94,7 @@ impl Shape {
     pub(crate) fn channels(&self) -> u64 {
         match self.pattern {
             Pattern::Pointwise => self.producers as u64,
+            Pattern::Rescale => self.producers.max(self.consumers) as u64,
             _ => self.producers as u64 * self.consumers as u64,
         }
     }
@@ -101,6 +102,7 @@ impl Shape {
     fn routes(&self) -> usize {
         match self.pattern {
             Pattern::Pointwise | Pattern::Broadcast => 1,
+            Pattern::Rescale => self.consumers.div_ceil(self.producers),
             _ => self.consumers,
         }
     }
@@ -108,6 +110,7 @@ impl Shape {
     fn spare_max(&self) -> usize {
         let channels = match self.pattern {
             Pattern::Pointwise => 1,
+            Pattern::Rescale => self.consumers.div_ceil(self.producers),
             _ => self.consumers,
         };
         channels.max(4)
@@ -265,6 +268,8 @@ mod tests {
         };
         check(Pattern::Pointwise, 1, 1, 1 + 1 + 4 + 2 + 8);
         check(Pattern::Pointwise, 3, 3, 3 * (1 + 1 + 4 + 2 + 8));
+        check(Pattern::Rescale, 2, 5, 2 * (3 * 2 + 4) + 5 * 2 + 5 * 8);
+        check(Pattern::Rescale, 5, 2, 5 * (2 + 4) + 5 * 2 + 2 * 8);
         check(Pattern::Hash, 2, 2, 2 * (2 * 2 + 4) + 4 * 2 + 2 * 8);
         check(Pattern::Broadcast, 1, 5, 2 + 5 + 2 + 8);
     }

@@ -44,6 +44,12 @@ pub enum Pattern {
     Hash,
     /// To each subtask in turn that has room.
     Rebalance,
+    /// To each in turn of the few subtasks that are a producer's share.
+    Rescale,
+    /// To a subtask at random that has room.
+    Shuffle,
+    /// To the subtask that a closure of the program names.
+    Custom,
     /// To every subtask.
     Broadcast,
 }
@@ -55,6 +61,9 @@ impl fmt::Display for Pattern {
             Self::Pointwise => "pointwise",
             Self::Hash => "hash",
             Self::Rebalance => "rebalance",
+            Self::Rescale => "rescale",
+            Self::Shuffle => "shuffle",
+            Self::Custom => "custom",
             Self::Broadcast => "broadcast",
         })
     }

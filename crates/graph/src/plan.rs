@@ -74,6 +74,7 @@ impl Exchange {
     pub fn consumers_of(&self, producer: usize) -> Range<usize> {
         match self.pattern {
             Pattern::Pointwise => producer..producer + 1,
+            Pattern::Rescale => share(producer, self.producers, self.consumers),
             _ => 0..self.consumers,
         }
     }
@@ -83,8 +84,21 @@ impl Exchange {
     pub fn producers_of(&self, consumer: usize) -> Range<usize> {
         match self.pattern {
             Pattern::Pointwise => consumer..consumer + 1,
+            Pattern::Rescale => share(consumer, self.consumers, self.producers),
             _ => 0..self.producers,
         }
+    }
+}
+
+/// The subtasks on the other side of a rescale that belong to one of `count` on this side: an even share of the larger
+/// side, or the one of the smaller side whose share this subtask is in.
+fn share(index: usize, count: usize, others: usize) -> Range<usize> {
+    if others >= count {
+        index * others / count..(index + 1) * others / count
+    } else {
+        // The share of subtask j of the smaller side ends where (j + 1) * count / others says.
+        let other = ((index + 1) * others).div_ceil(count) - 1;
+        other..other + 1
     }
 }
 
@@ -293,6 +307,7 @@ impl JobGraph {
             Pattern::Forward => Pattern::Forward,
             _ if single && !force => Pattern::Forward,
             Pattern::Pointwise if producers != consumers => Pattern::Rebalance,
+            Pattern::Rescale if producers == consumers => Pattern::Pointwise,
             other => other,
         }
     }
@@ -469,6 +484,30 @@ impl Fnv {
     fn text(&mut self, text: &str) {
         for byte in text.bytes().chain([0]) {
             self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_of_a_rescale_agree_on_their_shares() {
+        for producers in 1..20 {
+            for consumers in 1..20 {
+                for producer in 0..producers {
+                    let share_of_producer = share(producer, producers, consumers);
+                    assert!(!share_of_producer.is_empty());
+                    for consumer in 0..consumers {
+                        assert_eq!(
+                            share_of_producer.contains(&consumer),
+                            share(consumer, consumers, producers).contains(&producer),
+                            "{producer} of {producers} to {consumer} of {consumers}"
+                        );
+                    }
+                }
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use levada_runtime::wiring::{
 };
 use levada_runtime::{Sink, Step};
 
+use crate::connected::{Broadcast, Connected};
 use crate::job::Port;
 use crate::keyed::Keyed;
 use crate::stream::{SinkHandle, Stream};
@@ -229,6 +230,76 @@ pub trait Flow: Sized {
         )
     }
 
+    /// Divides the records among the few subtasks that are each sender's share: of two subtasks that send to six, each sends
+    /// to three in turn; of six that send to two, three send to each. There are fewer channels than with
+    /// [`rebalance`](Flow::rebalance), and no sender evens out what another one has too much of.
+    #[track_caller]
+    fn rescale(self) -> Stream<Self::Item>
+    where
+        Self::Item: Exchange,
+    {
+        let place = Location::caller();
+        relay(
+            "rescale",
+            place,
+            Pattern::Rescale,
+            [self.open().half("rescale", place, |steps, origin| {
+                Arc::new(PlainEdge::<Self::Head, _>::new(steps, origin))
+            })],
+        )
+    }
+
+    /// Divides the records at random: each goes to any of the subtasks that have room.
+    #[track_caller]
+    fn shuffle(self) -> Stream<Self::Item>
+    where
+        Self::Item: Exchange,
+    {
+        let place = Location::caller();
+        relay(
+            "shuffle",
+            place,
+            Pattern::Shuffle,
+            [self.open().half("shuffle", place, |steps, origin| {
+                Arc::new(PlainEdge::<Self::Head, _>::new(steps, origin))
+            })],
+        )
+    }
+
+    /// Sends each record to the subtask that `f` names: it is given the record and the number of subtasks, and returns a
+    /// number below it. A larger number fails the job.
+    ///
+    /// State per key belongs behind [`key_by`](Flow::key_by), which keeps it with its key at every parallelism; this is for
+    /// what comes without state.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn by_region(orders: Stream<(u8, u64)>) -> Stream<(u8, u64)> {
+    ///     orders.partition(|(region, _), subtasks| usize::from(*region) % subtasks)
+    /// }
+    /// ```
+    #[track_caller]
+    fn partition<F>(self, f: F) -> Stream<Self::Item>
+    where
+        F: Fn(&Self::Item, usize) -> usize + Send + Sync + 'static,
+        Self::Item: Exchange,
+    {
+        let place = Location::caller();
+        relay(
+            "partition",
+            place,
+            Pattern::Custom,
+            [self.open().half("partition", place, |steps, origin| {
+                Arc::new(PlainEdge::<Self::Head, _>::partitioned(
+                    steps,
+                    origin,
+                    Arc::new(f),
+                ))
+            })],
+        )
+    }
+
     /// Gives every record to every subtask.
     #[track_caller]
     fn broadcast(self) -> Stream<Self::Item>
@@ -264,6 +335,33 @@ pub trait Flow: Sized {
             Arc::new(PlainEdge::<O::Head, _>::new(steps, origin))
         });
         relay("union", place, Pattern::Pointwise, [one, two])
+    }
+
+    /// This stream beside another one of any type, to be made one by two closures.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn lines(orders: Stream<(u64, u64)>, notes: Stream<String>) -> Stream<String> {
+    ///     orders.connect(notes).map(|(id, amount)| format!("{id}: {amount}"), |note| note)
+    /// }
+    /// ```
+    fn connect<O: Flow>(self, other: O) -> Connected<Self, O> {
+        Connected {
+            first: self,
+            second: other,
+        }
+    }
+
+    /// Brings the records of another stream to every subtask of an operator behind this one: rules against data. See
+    /// [`BroadcastProcess`](crate::BroadcastProcess), and [`Keyed::connect_broadcast`] for state by key beside it.
+    #[track_caller]
+    fn connect_broadcast<O>(self, other: O) -> Broadcast<Self::Item, O::Item>
+    where
+        O: Flow<Item: Exchange>,
+        Self::Item: Exchange,
+    {
+        Broadcast::new(self, other)
     }
 
     /// The records of this stream and any number of others.
@@ -385,7 +483,7 @@ impl<H, S> Pipe<H, S> {
     }
 
     /// The pipe with one more step.
-    fn then<N>(
+    pub(crate) fn then<N>(
         self,
         method: &'static str,
         place: Place,

@@ -3,28 +3,27 @@
 use std::any::type_name;
 use std::marker::PhantomData;
 use std::panic::Location;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use levada_core::{Exchange, Key, Origin, Place, State};
-use levada_graph::{Edge, Node, NodeId, NodeKind, Pattern};
-use levada_operators::aggregate::{Accumulate, Count, Fold, Gather, Reduce};
-use levada_operators::{Aggregate, Aggregates, Process, ProcessNode, RunningNode, SidePorts};
-use levada_runtime::Identity;
-use levada_runtime::wiring::{EdgeFactory, NodeFactory, Records};
+use levada_graph::{Edge, Pattern, StepSpec};
+use levada_operators::aggregate::{Accumulate, Count, Fold, Gather, MaxBy, MinBy, Reduce, Top};
+use levada_operators::process::Single;
+use levada_operators::step::MapStep;
+use levada_operators::{Aggregate, Aggregates, Deduplicate, Process, RunningNode};
+use levada_runtime::wiring::{EdgeFactory, HashEdge, LongerEdge, Records};
+use levada_runtime::{HasKeyGroup, Identity, KeyedRecord};
 
 use crate::flow::{Flow, Pipe};
-use crate::job::{Building, Port};
-use crate::side::{SideBuilder, SideOutputs};
+use crate::reserved::{Input, Reserved};
+use crate::side::SideOutputs;
 use crate::stream::Stream;
 
 /// Records of type `T` grouped by keys of type `K`.
 #[must_use = "a keyed stream does nothing until an operator follows it"]
 pub struct Keyed<K, T> {
-    port: Port,
-    edge: Edge,
-    factory: Arc<dyn EdgeFactory>,
+    input: Input,
     parallelism_max: Option<(usize, &'static str)>,
     records: PhantomData<fn() -> (K, T)>,
 }
@@ -40,15 +39,17 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
         E: EdgeFactory + 'static,
     {
         Self {
-            edge: Edge {
-                output: pipe.port.output,
-                pattern: Pattern::Hash,
-                steps: pipe.specs,
-                place,
-                record_type: type_name::<(K, T)>(),
+            input: Input {
+                edge: Edge {
+                    output: pipe.port.output,
+                    pattern: Pattern::Hash,
+                    steps: pipe.specs,
+                    place,
+                    record_type: type_name::<(K, T)>(),
+                },
+                factory: Arc::new(factory(pipe.steps, Origin::new(method, place))),
+                port: pipe.port,
             },
-            factory: Arc::new(factory(pipe.steps, Origin::new(method, place))),
-            port: pipe.port,
             parallelism_max: None,
             records: PhantomData,
         }
@@ -118,6 +119,70 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
         self.running(name, place, Gather(f(Aggregates::new())))
     }
 
+    /// The record of each key with the least value; of several, the first.
+    #[track_caller]
+    pub fn min_by<V, F>(self, name: &str, value: F) -> Updates<(K, T)>
+    where
+        F: Fn(&T) -> V + Send + Sync + 'static,
+        V: Ord + 'static,
+        T: Clone,
+    {
+        let place = Location::caller();
+        let least: MinBy<F, V> = Aggregates::<T>::new().min_by(value);
+        self.running(name, place, Gather(least))
+    }
+
+    /// The record of each key with the greatest value; of several, the first.
+    #[track_caller]
+    pub fn max_by<V, F>(self, name: &str, value: F) -> Updates<(K, T)>
+    where
+        F: Fn(&T) -> V + Send + Sync + 'static,
+        V: Ord + 'static,
+        T: Clone,
+    {
+        let place = Location::caller();
+        let greatest: MaxBy<F, V> = Aggregates::<T>::new().max_by(value);
+        self.running(name, place, Gather(greatest))
+    }
+
+    /// The `count` records of each key with the largest ranks, largest first; of equal ranks the earlier record.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn best(bids: Stream<(u64, u64)>) -> Stream<(u64, Vec<u64>)> {
+    ///     bids.keyed().top("best", 3, |price| *price).at_end()
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn top<O, F>(self, name: &str, count: usize, rank: F) -> Updates<(K, Vec<T>)>
+    where
+        F: Fn(&T) -> O + Send + Sync + 'static,
+        O: Ord + 'static,
+        T: Clone,
+    {
+        self.running(name, Location::caller(), Gather(Top::new(count, rank)))
+    }
+
+    /// The first record of each key. A key that has been seen is remembered for ever, so this is for keys that are few, or
+    /// for input that is bounded.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn once(events: Stream<(u64, String)>) -> Stream<(u64, String)> {
+    ///     events.key_by(|(id, _)| *id).deduplicate("once")
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn deduplicate(self, name: &str) -> Stream<T>
+    where
+        T: Clone,
+    {
+        self.reserve(name, Location::caller())
+            .process(Single(Deduplicate::<K, T>::new()))
+    }
+
     /// The user's own operator, with state for each key.
     ///
     /// ```
@@ -149,12 +214,8 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     where
         P: Process<Key = K, In = T>,
     {
-        let place = Location::caller();
-        let (node, inner) = self.reserve(name, place);
-        let main = inner.add_output(node, place);
-        let factory = ProcessNode::new(process, node.0, SidePorts::default());
-        inner.set_factory(node, factory);
-        main
+        self.reserve(name, Location::caller())
+            .process(Single(process))
     }
 
     /// The user's own operator with side outputs: the closure gets one handle, or a tuple of several, for the process to
@@ -193,14 +254,8 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
         S: SideOutputs,
         F: FnOnce(S) -> P,
     {
-        let place = Location::caller();
-        let (node, inner) = self.reserve(name, place);
-        let main = inner.add_output(node, place);
-        let mut builder = SideBuilder::new(Rc::clone(&inner), node, place);
-        let (handles, streams) = S::declare(&mut builder);
-        let ports = builder.into_ports();
-        inner.set_factory(node, ProcessNode::new(f(handles), node.0, ports));
-        (main, streams)
+        self.reserve(name, Location::caller())
+            .process_with_side(|sides| Single(f(sides)))
     }
 
     fn running<A>(self, name: &str, place: Place, accumulate: A) -> Updates<(K, A::Out)>
@@ -209,35 +264,44 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     {
         let at_end = Arc::new(AtomicBool::new(false));
         let factory = RunningNode::<K, T, A>::new(accumulate, Arc::clone(&at_end));
-        let stream = self.operator(name, place, factory);
+        let stream = self.reserve(name, place).operator(factory);
         Updates { stream, at_end }
     }
 
-    fn operator<O: Send + 'static>(
-        self,
-        name: &str,
-        place: Place,
-        factory: impl NodeFactory + 'static,
-    ) -> Stream<O> {
-        let (node, inner) = self.reserve(name, place);
-        inner.set_factory(node, factory);
-        inner.add_output(node, place)
+    /// Adds the operator's node, without its code.
+    pub(crate) fn reserve(self, name: &str, place: Place) -> Reserved {
+        Reserved::new(name, place, self.parallelism_max, vec![self.input])
     }
 
-    /// Adds the operator's node, without its code.
-    fn reserve(self, name: &str, place: Place) -> (NodeId, Rc<Building>) {
-        let inner = Rc::clone(&self.port.inner);
-        let node = inner.reserve_node(Node {
-            kind: NodeKind::Operator,
-            origin: Origin::new(name, place),
-            steps: Vec::new(),
-            parallelism: None,
-            parallelism_max: self.parallelism_max,
-            blocking: false,
-            outputs: Vec::new(),
-        });
-        inner.exchange(&self.port, node, self.edge, self.factory);
-        (node, inner)
+    /// The edge of an operator with several inputs: each record is wrapped, behind the steps that gave it its key.
+    pub(crate) fn wrapped<W>(
+        self,
+        method: &'static str,
+        place: Place,
+        wrap: fn(KeyedRecord<K, T>) -> W,
+    ) -> Input
+    where
+        W: HasKeyGroup + Exchange,
+    {
+        let origin = Origin::new(method, place);
+        let step = MapStep::new(Identity, wrap, origin.clone());
+        let second = HashEdge::<Records<KeyedRecord<K, T>>, _>::new(step, origin);
+        let Input {
+            port,
+            mut edge,
+            factory,
+        } = self.input;
+        edge.steps.push(StepSpec { method, place });
+        Input {
+            port,
+            edge,
+            factory: Arc::new(LongerEdge::new(factory, second)),
+        }
+    }
+
+    /// The most subtasks that this stream and another one can have together.
+    pub(crate) fn parallelism_max(&self) -> Option<(usize, &'static str)> {
+        self.parallelism_max
     }
 }
 

@@ -27,6 +27,7 @@
 //! What Levada is not: a cluster scheduler, a database, or a query language.
 
 mod args;
+mod connected;
 mod entry;
 mod error;
 mod flow;
@@ -36,11 +37,13 @@ mod logs;
 pub mod prelude;
 mod progress;
 mod report;
+mod reserved;
 mod runner;
 mod side;
 mod stream;
 
 pub use args::CommonFlags;
+pub use connected::{Broadcast, Connected, KeyedBroadcast, KeyedConnected};
 pub use entry::main;
 pub use error::{Error, JobResult, Result};
 pub use flow::{Flow, Pipe};
@@ -51,7 +54,9 @@ pub use levada_core::{BoxError, Exchange, Key, KeyGroups, OnError, State, Timest
 pub use levada_graph::{BufferOptions, Plan};
 pub use levada_operators::step::Emitter;
 pub use levada_operators::{
-    Aggregate, Aggregates, Context, OpenContext, Process, SideOutput, aggregate,
+    Aggregate, Aggregates, AggregatingState, BroadcastContext, BroadcastProcess, CoContext,
+    CoProcess, Context, EmitContext, KeyedContext, ListState, MapState, OpenContext, Process,
+    Reducer, ReducingState, SideOutput, ValueState, aggregate,
 };
 pub use levada_runtime::metrics;
 pub use levada_runtime::{

@@ -4,5 +4,7 @@ pub use crate::connectors::{
     files, for_each, generator, iterator, sink_channel, source_channel, stdout, text_files,
 };
 pub use crate::{
-    Aggregate, Context, Flow, Job, Keyed, OpenContext, Process, SideOutput, Stream, Timestamp,
+    Aggregate, BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, EmitContext,
+    Flow, Job, Keyed, ListState, MapState, OpenContext, Process, SideOutput, Stream, Timestamp,
+    ValueState,
 };

@@ -32,5 +32,5 @@ pub use gate::{Arrival, Buffers, Gate, InHand, Port};
 pub use gauge::{ChannelGauge, EdgeGauge};
 pub use meter::Meter;
 pub use outbox::{Outbox, OutboxOptions, Stamp, Taken, Tended};
-pub use routing::{ByGroup, HasKeyGroup, OneRoute, RoundRobin, Routing};
+pub use routing::{ByGroup, HasKeyGroup, OneRoute, RoundRobin, Routing, Shuffled};
 pub use unread::{Consume, Unread};

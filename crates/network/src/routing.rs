@@ -1,5 +1,6 @@
 //! Partitioners: which route of an outbox a record takes.
 
+use levada_core::random::SplitMix64;
 use levada_core::{KeyGroup, KeyGroups};
 
 /// Chooses the route of each record.
@@ -81,6 +82,44 @@ impl<T> Routing<T> for RoundRobin {
             if self.next == self.closed.len() {
                 self.next = 0;
             }
+            if !self.closed[route] {
+                return route;
+            }
+        }
+    }
+
+    fn set_closed(&mut self, route: usize, closed: bool) {
+        self.closed[route] = closed;
+    }
+}
+
+/// To a subtask at random, record by record, except to those that have no room.
+#[derive(Debug)]
+pub struct Shuffled {
+    random: SplitMix64,
+    /// By route.
+    closed: Vec<bool>,
+}
+
+impl Shuffled {
+    /// Chooses among `routes` routes by the random numbers of this seed.
+    #[must_use]
+    pub fn new(routes: usize, seed: u64) -> Self {
+        Self {
+            random: SplitMix64::new(seed),
+            closed: vec![false; routes],
+        }
+    }
+}
+
+impl<T> Routing<T> for Shuffled {
+    const CHOOSES: bool = true;
+
+    #[inline]
+    fn route(&mut self, _: &T) -> usize {
+        // There is an open route, or nothing would be sent: on average a draw in as many as there are routes finds it.
+        loop {
+            let route = self.random.below(self.closed.len() as u64) as usize;
             if !self.closed[route] {
                 return route;
             }

@@ -9,7 +9,7 @@ use levada_core::State;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-pub use basic::{Aggregates, Count, Max, Min, Reduce, Sum};
+pub use basic::{Aggregates, Count, Max, MaxBy, Min, MinBy, Reduce, Sum};
 pub use fold::Fold;
 pub use top::Top;
 

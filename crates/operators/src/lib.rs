@@ -4,11 +4,18 @@
 //! name; they keep a table per key group and can be stopped, saved and restored between any two of their outputs.
 
 pub mod aggregate;
+mod deduplicate;
+mod kinds;
 pub mod process;
 mod running;
 mod state_check;
 pub mod step;
 
 pub use aggregate::{Aggregate, Aggregates};
-pub use process::{Context, OpenContext, Process, ProcessNode, SideOutput, SidePorts};
+pub use deduplicate::Deduplicate;
+pub use kinds::{AggregatingState, ListState, MapState, Reducer, ReducingState, ValueState};
+pub use process::{
+    BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, EmitContext, KeyedContext,
+    OpenContext, Process, ProcessNode, SideOutput, SidePorts,
+};
 pub use running::RunningNode;

@@ -1,48 +1,20 @@
-//! Keyed processes: the user's own operator, with state per key and side outputs.
+//! Processes: the user's own operators, with state, several inputs and side outputs.
 
+mod broadcast;
+mod connected;
 mod context;
+mod keyed;
 mod node;
 mod operator;
+mod outputs;
+mod shared;
 mod side;
+mod single;
 
-use levada_core::{BoxError, Exchange, Key, State};
-
-pub use context::{Context, OpenContext};
+pub use broadcast::{BroadcastContext, BroadcastProcess, Informed, InformedWithoutKeys};
+pub use connected::{CoProcess, Connected};
+pub use context::{CoContext, Context, EmitContext, KeyedContext, OpenContext};
 pub use node::{ProcessNode, SidePorts};
+pub use operator::{Logic, Parts};
 pub use side::SideOutput;
-
-/// An operator of the user's: sees the records of each key in order, keeps state for the key, emits what it wants.
-///
-/// There is one clone per subtask. State lives in the context only: what a process keeps in its own fields is in no
-/// snapshot, so fields are for settings, and for what [`open`](Self::open) builds from them.
-pub trait Process: Clone + Send + 'static {
-    /// What the records are grouped by.
-    type Key: Key;
-    /// The records.
-    type In: Exchange;
-    /// What is kept for each key.
-    type State: State;
-    /// What is emitted.
-    type Out: Send + 'static;
-
-    /// Called once in each subtask, before the first record.
-    ///
-    /// # Errors
-    /// If the process cannot work: the job does not start.
-    fn open(&mut self, context: &OpenContext) -> Result<(), BoxError> {
-        let _ = context;
-        Ok(())
-    }
-
-    /// Called for each record.
-    fn element(&self, record: &Self::In, context: &mut Context<'_, Self>);
-
-    /// Called once in each subtask that was built: after the last record, a cancel, a failure, or when another subtask
-    /// could not be opened.
-    ///
-    /// # Errors
-    /// If something is left behind: the job fails.
-    fn close(&mut self) -> Result<(), BoxError> {
-        Ok(())
-    }
-}
+pub use single::{Process, Single};

@@ -12,7 +12,7 @@
 
 use levada_core::{Origin, Room, Timestamp};
 use levada_network::Unread;
-use levada_state::{KeyedState, StateError};
+use levada_state::{KeyedState, OperatorState, StateError};
 
 use crate::error::Failure;
 use crate::turn::Turn;
@@ -107,6 +107,18 @@ pub trait Visitor {
     /// # Errors
     /// If the state cannot be written or read.
     fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError>;
+
+    /// State of a subtask that is not kept by key.
+    ///
+    /// # Errors
+    /// If the state cannot be written or read.
+    fn operator(
+        &mut self,
+        operator: &Origin,
+        subtask: usize,
+        parallelism: usize,
+        state: &mut dyn OperatorState,
+    ) -> Result<(), StateError>;
 }
 
 impl<P: Downstream + ?Sized> Downstream for Box<P> {

@@ -1,5 +1,6 @@
 //! A stage as its task sees it: something to poll, with records in it.
 
+mod elided;
 mod feed;
 mod inbox;
 mod overdraft;
@@ -7,8 +8,7 @@ mod sender;
 mod sink;
 mod source;
 mod tee;
-
-use std::sync::Arc;
+mod two;
 
 use levada_core::key::KeyError;
 use levada_core::{Key, KeyGroup, KeyGroups, Room};
@@ -17,10 +17,10 @@ use levada_state::StateError;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Failure;
-use crate::metrics::OperatorCounters;
-use crate::push::{Downstream, Ending, Push, Read, Signal, Visitor};
+use crate::push::{Ending, Read, Visitor};
 use crate::turn::Turn;
 
+pub(crate) use elided::{Elided, Lend};
 pub use feed::{Fed, Feed};
 pub(crate) use inbox::{InboxStage, Input};
 pub use overdraft::Overdraft;
@@ -28,6 +28,7 @@ pub(crate) use sender::Sender;
 pub(crate) use sink::SinkEnd;
 pub(crate) use source::{SourceStage, Splits};
 pub(crate) use tee::Tee;
+pub use two::{ToAll, Two};
 
 /// The operators of a task, headed by what brings records in.
 ///
@@ -114,65 +115,6 @@ impl<K: Key, T> HasKeyGroup for KeyedRecord<K, T> {
     fn key_group(&self) -> KeyGroup {
         self.group
             .expect("a record that crosses an exchange was given its group")
-    }
-}
-
-/// Lends each record to a reader and then drops it: an operator that reads, without an exchange before it.
-pub(crate) struct Lend<R> {
-    reader: R,
-    /// With an exchange, the head of the stage counts what comes in, by the batch. Here it is counted between two polls.
-    counters: Arc<OperatorCounters>,
-    uncounted: u64,
-}
-
-impl<R> Lend<R> {
-    pub(crate) fn new(reader: R, counters: Arc<OperatorCounters>) -> Self {
-        Self {
-            reader,
-            counters,
-            uncounted: 0,
-        }
-    }
-
-    fn count(&mut self) {
-        let uncounted = std::mem::take(&mut self.uncounted);
-        self.counters.records_in.add(uncounted);
-    }
-}
-
-impl<R: Downstream> Downstream for Lend<R> {
-    fn resume(&mut self, turn: &mut Turn) -> Room {
-        self.reader.resume(turn)
-    }
-
-    fn mark(&mut self, turn: &mut Turn) {
-        self.reader.mark(turn);
-    }
-
-    fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
-        self.reader.signal(signal, turn)
-    }
-
-    fn tend(&mut self, turn: &mut Turn) -> Room {
-        self.count();
-        self.reader.tend(turn)
-    }
-
-    fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
-        self.reader.visit(visitor)
-    }
-
-    fn close(&mut self, ending: Ending) -> Result<(), Failure> {
-        self.count();
-        self.reader.close(ending)
-    }
-}
-
-impl<A, R: Read<A>> Push<A> for Lend<R> {
-    #[inline(always)]
-    fn push(&mut self, record: A, turn: &mut Turn) -> Room {
-        self.uncounted += 1;
-        self.reader.read(&record, turn)
     }
 }
 

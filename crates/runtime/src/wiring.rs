@@ -21,7 +21,7 @@ use crate::push::Read;
 use crate::stage::{Stage, Tee};
 use crate::subtask::Subtask;
 
-pub use edge::{HashEdge, PlainEdge};
+pub use edge::{HashEdge, LongerEdge, Partitioner, PlainEdge};
 pub use head::{AnyPush, Head, ReadBy, Records};
 pub use node::{Discard, Relay, SinkNode, SourceNode, StepsNode};
 

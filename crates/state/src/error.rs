@@ -5,22 +5,38 @@ use std::fmt;
 use levada_core::KeyGroup;
 use levada_core::codec::CodecError;
 
-/// Why the state of a key group could not be written or read.
+/// Why state could not be written or read.
 #[derive(Debug)]
 pub struct StateError {
-    group: KeyGroup,
+    /// None for state that is not kept by key.
+    group: Option<KeyGroup>,
     source: CodecError,
 }
 
 impl StateError {
     pub(crate) fn new(group: KeyGroup, source: CodecError) -> Self {
-        Self { group, source }
+        Self {
+            group: Some(group),
+            source,
+        }
+    }
+
+    /// State that is not kept by key.
+    #[must_use]
+    pub fn of_operator(source: CodecError) -> Self {
+        Self {
+            group: None,
+            source,
+        }
     }
 }
 
 impl fmt::Display for StateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the state of key group {} is unusable", self.group.0)
+        match self.group {
+            Some(group) => write!(f, "the state of key group {} is unusable", group.0),
+            None => f.write_str("the state of the operator is unusable"),
+        }
     }
 }
 

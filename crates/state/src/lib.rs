@@ -11,5 +11,5 @@ mod table;
 
 pub use error::StateError;
 pub use shards::{Cursor, Place};
-pub use snapshot::{KeyedState, Snapshot};
+pub use snapshot::{KeyedState, OperatorState, Redistribution, Snapshot};
 pub use table::KeyedTable;

@@ -18,9 +18,12 @@ pub fn collect<T>() -> (Collecting<T>, Collected<T>) {
     (Collecting { committed }, collected)
 }
 
+/// The records of each subtask, in the order of the commits.
+type Committed<T> = Arc<Mutex<Vec<(usize, Vec<T>)>>>;
+
 /// The sink made by [`collect`].
 pub struct Collecting<T> {
-    committed: Arc<Mutex<Vec<T>>>,
+    committed: Committed<T>,
 }
 
 impl<T> Clone for Collecting<T> {
@@ -33,14 +36,24 @@ impl<T> Clone for Collecting<T> {
 
 /// The records of a [`Collecting`] sink.
 pub struct Collected<T> {
-    committed: Arc<Mutex<Vec<T>>>,
+    committed: Committed<T>,
 }
 
 impl<T> Collected<T> {
     /// Takes what has been committed: of each subtask in its order.
     #[must_use]
     pub fn take(&self) -> Vec<T> {
-        std::mem::take(&mut *self.committed.lock())
+        let committed = std::mem::take(&mut *self.committed.lock());
+        let records = committed.into_iter().map(|(_, records)| records);
+        records.flatten().collect()
+    }
+
+    /// Takes what has been committed, by subtask.
+    #[must_use]
+    pub fn by_subtask(&self) -> Vec<Vec<T>> {
+        let mut committed = std::mem::take(&mut *self.committed.lock());
+        committed.sort_by_key(|(subtask, _)| *subtask);
+        committed.into_iter().map(|(_, records)| records).collect()
     }
 
     /// Takes what has been committed, sorted.
@@ -58,8 +71,9 @@ impl<T> Collected<T> {
 impl<T: Send + 'static> Sink<T> for Collecting<T> {
     type Writer = CollectingWriter<T>;
 
-    fn open(&self, _: &SinkContext) -> Result<CollectingWriter<T>, BoxError> {
+    fn open(&self, context: &SinkContext) -> Result<CollectingWriter<T>, BoxError> {
         Ok(CollectingWriter {
+            subtask: context.subtask,
             written: Vec::new(),
             committed: Arc::clone(&self.committed),
         })
@@ -68,8 +82,9 @@ impl<T: Send + 'static> Sink<T> for Collecting<T> {
 
 /// Collects in one subtask.
 pub struct CollectingWriter<T> {
+    subtask: usize,
     written: Vec<T>,
-    committed: Arc<Mutex<Vec<T>>>,
+    committed: Committed<T>,
 }
 
 impl<T: Send> Writer<T> for CollectingWriter<T> {
@@ -85,7 +100,8 @@ impl<T: Send> Writer<T> for CollectingWriter<T> {
     }
 
     fn commit(&mut self, (): ()) -> Result<(), BoxError> {
-        self.committed.lock().append(&mut self.written);
+        let written = std::mem::take(&mut self.written);
+        self.committed.lock().push((self.subtask, written));
         Ok(())
     }
 }

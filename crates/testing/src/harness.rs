@@ -9,7 +9,7 @@ use levada_core::{BoxError, Origin, Wake};
 use levada_runtime::{
     Intake, Reader, ReaderContext, Source, SourceContext, StateError, Status, Visitor,
 };
-use levada_state::{KeyedState, Snapshot};
+use levada_state::{KeyedState, OperatorState, Snapshot};
 
 use crate::simulation::{Simulated, Simulation};
 
@@ -129,7 +129,7 @@ where
         &mut self.simulated
     }
 
-    /// Saves the keyed state of all operators.
+    /// Saves the state of all operators.
     ///
     /// # Errors
     /// If a key or a value cannot be encoded.
@@ -146,6 +146,16 @@ impl Visitor for Save {
     fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError> {
         self.0.write(operator.name(), state)
     }
+
+    fn operator(
+        &mut self,
+        operator: &Origin,
+        subtask: usize,
+        _: usize,
+        state: &mut dyn OperatorState,
+    ) -> Result<(), StateError> {
+        self.0.write_operator(operator.name(), subtask, state)
+    }
 }
 
 struct Restore<'a>(&'a Snapshot);
@@ -153,6 +163,17 @@ struct Restore<'a>(&'a Snapshot);
 impl Visitor for Restore<'_> {
     fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError> {
         self.0.read(operator.name(), state)
+    }
+
+    fn operator(
+        &mut self,
+        operator: &Origin,
+        subtask: usize,
+        parallelism: usize,
+        state: &mut dyn OperatorState,
+    ) -> Result<(), StateError> {
+        self.0
+            .read_operator(operator.name(), subtask, parallelism, state)
     }
 }
 

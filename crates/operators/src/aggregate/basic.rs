@@ -72,6 +72,28 @@ impl<T: 'static> Aggregates<T> {
         }
     }
 
+    /// The record with the least value; of several, the first.
+    pub fn min_by<V, F>(&self, value: F) -> MinBy<F, V>
+    where
+        F: Fn(&T) -> V + Send + Sync + 'static,
+    {
+        MinBy {
+            value: Arc::new(value),
+            result: PhantomData,
+        }
+    }
+
+    /// The record with the greatest value; of several, the first.
+    pub fn max_by<V, F>(&self, value: F) -> MaxBy<F, V>
+    where
+        F: Fn(&T) -> V + Send + Sync + 'static,
+    {
+        MaxBy {
+            value: Arc::new(value),
+            result: PhantomData,
+        }
+    }
+
     /// The records themselves, two at a time into one. The closure must be associative.
     pub fn reduce<F>(&self, combine: F) -> Reduce<F>
     where
@@ -197,6 +219,58 @@ macro_rules! extreme {
 extreme!(Min, <);
 extreme!(Max, >);
 
+/// Keeps the record with the least value.
+pub struct MinBy<F, V> {
+    value: Arc<F>,
+    result: PhantomData<fn() -> V>,
+}
+
+/// Keeps the record with the greatest value.
+pub struct MaxBy<F, V> {
+    value: Arc<F>,
+    result: PhantomData<fn() -> V>,
+}
+
+macro_rules! extreme_by {
+    ($name:ident, $beats:tt) => {
+        impl<T, V, F> Aggregate<T> for $name<F, V>
+        where
+            F: Fn(&T) -> V + Send + Sync + 'static,
+            V: Ord + 'static,
+            T: Clone + Serialize + DeserializeOwned + Send + 'static,
+        {
+            type Accumulator = Option<T>;
+            type Out = T;
+
+            fn create(&self) -> Option<T> {
+                None
+            }
+
+            fn add(&self, best: &mut Option<T>, record: &T) {
+                let beaten = best
+                    .as_ref()
+                    .is_none_or(|best| (self.value)(record) $beats (self.value)(best));
+                if beaten {
+                    *best = Some(record.clone());
+                }
+            }
+
+            fn merge(&self, best: &mut Option<T>, other: Option<T>) {
+                if let Some(other) = other {
+                    self.add(best, &other);
+                }
+            }
+
+            fn finish(&self, best: Option<T>) -> T {
+                best.expect("a record has been added before the result is asked for")
+            }
+        }
+    };
+}
+
+extreme_by!(MinBy, <);
+extreme_by!(MaxBy, >);
+
 /// Combines records two at a time.
 pub struct Reduce<F> {
     combine: Arc<F>,
@@ -253,6 +327,8 @@ clone_by_arc! {
     Sum<F, N> { number, result }
     Min<F, V> { value, result }
     Max<F, V> { value, result }
+    MinBy<F, V> { value, result }
+    MaxBy<F, V> { value, result }
     Reduce<F> { combine }
 }
 
@@ -291,6 +367,16 @@ mod tests {
             &"be".to_owned(),
         );
         check(&of.max(|word: &String| word.len()), &words, &3);
+        check(
+            &of.min_by(|word: &String| word.len()),
+            &words,
+            &"to".to_owned(),
+        );
+        check(
+            &of.max_by(|word: &String| word.len()),
+            &words,
+            &"not".to_owned(),
+        );
         let join = of.reduce(|joined: &mut String, word: &String| joined.push_str(word));
         check(&join, &words, &"tobeornottobe".to_owned());
         check(

@@ -1,16 +1,12 @@
-//! What a process sees of its subtask, its key and its outputs.
+//! What an operator of the user's sees of its subtask, its key and its outputs.
 
-use std::fmt;
-use std::panic;
+use levada_core::{BoxError, Key, KeyGroup, Origin, State, Timestamp};
+use levada_runtime::Turn;
+use levada_state::Place;
 
-use levada_core::key::KeyError;
-use levada_core::{BoxError, KeyGroups, Origin, Room, Timestamp};
-use levada_runtime::metrics::OperatorCounters;
-use levada_runtime::{KeyedRecord, Turn};
-use levada_state::{KeyedTable, Place};
-
-use crate::process::Process;
-use crate::process::side::{AnyPort, Port, SideOutput};
+use crate::process::keyed::{KeyedValues, give_up};
+use crate::process::outputs::Outputs;
+use crate::process::{CoProcess, Process, SideOutput};
 
 /// The subtask that a process is opened in.
 #[derive(Clone, Debug)]
@@ -40,27 +36,47 @@ impl OpenContext {
     }
 }
 
+/// What a [`Process`] sees while it has a record in hand.
+pub type Context<'a, P> =
+    KeyedContext<'a, <P as Process>::Key, <P as Process>::State, <P as Process>::Out>;
+
+/// What a [`CoProcess`] sees while it has a record in hand.
+pub type CoContext<'a, P> =
+    KeyedContext<'a, <P as CoProcess>::Key, <P as CoProcess>::State, <P as CoProcess>::Out>;
+
 /// The key of the record in hand, its state, and the outputs.
-pub struct Context<'a, P: Process> {
-    pub(crate) keyed: &'a KeyedRecord<P::Key, P::In>,
-    pub(crate) key_groups: KeyGroups,
-    pub(crate) table: &'a mut KeyedTable<P::Key, P::State>,
+pub struct KeyedContext<'a, K, S, O> {
+    key: &'a K,
+    group: Option<KeyGroup>,
+    values: &'a mut KeyedValues<K, S>,
     /// Where the key's state is, once it has been looked up.
-    pub(crate) place: Option<Place>,
-    pub(crate) main: &'a mut Port<P::Out>,
-    pub(crate) sides: &'a mut [Box<dyn AnyPort>],
-    pub(crate) room: &'a mut [Room],
-    pub(crate) owner: u32,
-    pub(crate) operator: &'a Origin,
-    pub(crate) counters: &'a OperatorCounters,
-    pub(crate) turn: &'a mut Turn,
+    place: Option<Place>,
+    outputs: &'a mut Outputs<O>,
+    turn: &'a mut Turn,
 }
 
-impl<P: Process> Context<'_, P> {
+impl<'a, K: Key, S: State, O: Send + 'static> KeyedContext<'a, K, S, O> {
+    pub(crate) fn new(
+        key: &'a K,
+        group: Option<KeyGroup>,
+        values: &'a mut KeyedValues<K, S>,
+        outputs: &'a mut Outputs<O>,
+        turn: &'a mut Turn,
+    ) -> Self {
+        Self {
+            key,
+            group,
+            values,
+            place: None,
+            outputs,
+            turn,
+        }
+    }
+
     /// The key.
     #[must_use]
-    pub fn key(&self) -> &P::Key {
-        &self.keyed.key
+    pub fn key(&self) -> &K {
+        self.key
     }
 
     /// The record's event time; [`Timestamp::MIN`] if it was given none.
@@ -71,94 +87,79 @@ impl<P: Process> Context<'_, P> {
 
     /// The key's state, made by `Default` if there is none.
     #[inline]
-    pub fn state(&mut self) -> &mut P::State {
+    pub fn state(&mut self) -> &mut S {
         let place = match self.place {
             Some(place) => place,
-            None => {
-                let place = self.find_or_insert();
-                *self.place.insert(place)
-            }
+            None => match self.values.find_or_insert(self.key, self.group) {
+                Ok(place) => *self.place.insert(place),
+                Err(error) => {
+                    self.fail(error);
+                    give_up()
+                }
+            },
         };
-        self.table.value_mut(place)
+        self.values.table.value_mut(place)
     }
 
     /// The key's state, if there is one.
     #[must_use]
-    pub fn existing_state(&self) -> Option<&P::State> {
-        let place = self.place.or_else(|| self.table.find(&self.keyed.key))?;
-        Some(self.table.value(place))
+    pub fn existing_state(&self) -> Option<&S> {
+        let place = self.place.or_else(|| self.values.table.find(self.key))?;
+        Some(self.values.table.value(place))
     }
 
     /// Forgets the key's state.
     pub fn clear(&mut self) {
         self.place = None;
-        self.table.remove(&self.keyed.key);
+        self.values.table.remove(self.key);
     }
 
     /// Emits a record on the main output.
     #[inline]
-    pub fn emit(&mut self, record: P::Out) {
-        self.counters.records_out.add(1);
-        self.room[0] = self
-            .main
-            .emit(record, self.room[0], self.operator, self.turn);
+    pub fn emit(&mut self, record: O) {
+        self.outputs.emit(record, self.turn);
     }
 
     /// Emits a record on a side output.
     pub fn emit_to<T: Send + 'static>(&mut self, side: &SideOutput<T>, record: T) {
-        let output = side.output();
-        let port = self
-            .sides
-            .get_mut(output - 1)
-            .filter(|_| side.owner() == self.owner)
-            .and_then(|port| port.as_any().downcast_mut::<Port<T>>());
-        match port {
-            Some(port) => {
-                self.counters.records_out.add(1);
-                self.room[output] = port.emit(record, self.room[output], self.operator, self.turn);
-            }
-            None => self.fail(NotMine),
-        }
-    }
-
-    #[inline]
-    fn find_or_insert(&mut self) -> Place {
-        let place = self.table.find_or_insert(&self.keyed.key, || {
-            let group = self.keyed.group_in(self.key_groups)?;
-            Ok::<_, KeyError>((group, P::State::default()))
-        });
-        match place {
-            Ok(place) => {
-                debug_assert!(
-                    self.keyed
-                        .group_in(self.key_groups)
-                        .is_ok_and(|group| group == self.table.group(place)),
-                    "equal keys serialise equally"
-                );
-                place
-            }
-            Err(error) => {
-                self.fail(error);
-                // There is no state to go on with: the task fails with what the turn has been told.
-                panic::resume_unwind(Box::new("a key cannot be hashed"));
-            }
-        }
+        self.outputs.emit_to(side, record, self.turn);
     }
 
     /// Ends the job with an error of this operator.
     pub fn fail(&mut self, error: impl Into<BoxError>) {
-        self.room[0] = self.turn.fail(self.operator, error);
+        self.outputs.fail(error, self.turn);
     }
 }
 
-/// A side output was used in an operator that it does not belong to.
-#[derive(Debug)]
-struct NotMine;
-
-impl fmt::Display for NotMine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a side output can only be written by the process it was made for")
-    }
+/// The outputs alone, for a record that has no key.
+pub struct EmitContext<'a, O> {
+    outputs: &'a mut Outputs<O>,
+    turn: &'a mut Turn,
 }
 
-impl std::error::Error for NotMine {}
+impl<'a, O: Send + 'static> EmitContext<'a, O> {
+    pub(crate) fn new(outputs: &'a mut Outputs<O>, turn: &'a mut Turn) -> Self {
+        Self { outputs, turn }
+    }
+
+    /// The record's event time; [`Timestamp::MIN`] if it was given none.
+    #[must_use]
+    pub fn timestamp(&self) -> Timestamp {
+        self.turn.timestamp
+    }
+
+    /// Emits a record on the main output.
+    pub fn emit(&mut self, record: O) {
+        self.outputs.emit(record, self.turn);
+    }
+
+    /// Emits a record on a side output.
+    pub fn emit_to<T: Send + 'static>(&mut self, side: &SideOutput<T>, record: T) {
+        self.outputs.emit_to(side, record, self.turn);
+    }
+
+    /// Ends the job with an error of this operator.
+    pub fn fail(&mut self, error: impl Into<BoxError>) {
+        self.outputs.fail(error, self.turn);
+    }
+}

@@ -4,10 +4,9 @@ use std::sync::{Mutex, PoisonError};
 
 use levada_core::Origin;
 use levada_runtime::wiring::{AnyPush, AnyRead, Built, NodeFactory, Shared};
-use levada_runtime::{Failure, KeyedRecord, Subtask};
+use levada_runtime::{Failure, Subtask};
 
-use crate::process::Process;
-use crate::process::operator::Processing;
+use crate::process::operator::{Logic, Processing};
 use crate::process::side::{AnyPort, Port};
 
 /// Restores the types of an operator's side outputs.
@@ -26,25 +25,25 @@ impl SidePorts {
 }
 
 /// The node of a process, which is cloned for each subtask.
-pub struct ProcessNode<P> {
+pub struct ProcessNode<L> {
     /// A process is `Send` but need not be `Sync`: it is cloned under the lock.
-    process: Mutex<P>,
+    logic: Mutex<L>,
     owner: u32,
     sides: SidePorts,
 }
 
-impl<P: Process> ProcessNode<P> {
+impl<L: Logic> ProcessNode<L> {
     /// The node numbered `owner`, with these side outputs.
-    pub fn new(process: P, owner: u32, sides: SidePorts) -> Self {
+    pub fn new(logic: L, owner: u32, sides: SidePorts) -> Self {
         Self {
-            process: Mutex::new(process),
+            logic: Mutex::new(logic),
             owner,
             sides,
         }
     }
 }
 
-impl<P: Process> NodeFactory for ProcessNode<P> {
+impl<L: Logic> NodeFactory for ProcessNode<L> {
     fn build(
         &self,
         subtask: &Subtask,
@@ -55,19 +54,17 @@ impl<P: Process> NodeFactory for ProcessNode<P> {
         let main = outputs
             .next()
             .expect("a process has a main output")
-            .typed::<P::Out>(&subtask.operator);
+            .typed::<L::Out>(&subtask.operator);
         let sides = outputs
             .zip(&self.sides.0)
             .map(|(output, restore)| restore(output, &subtask.operator, subtask))
             .collect();
-        let process = self
-            .process
+        let logic = self
+            .logic
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let processing = Processing::open(process, subtask, self.owner, main, sides)?;
-        Ok(Built::Read(AnyRead::new::<KeyedRecord<P::Key, P::In>>(
-            Box::new(processing),
-        )))
+        let processing = Processing::open(logic, subtask, self.owner, main, sides)?;
+        Ok(Built::Read(AnyRead::new::<L::Record>(Box::new(processing))))
     }
 }

@@ -1,41 +1,74 @@
-//! The operator around a process.
+//! The operator around a process of any kind.
 
-use std::sync::Arc;
-
-use levada_core::{KeyGroups, Origin};
-use levada_runtime::metrics::OperatorCounters;
+use levada_core::{BoxError, Key, Origin, State};
 use levada_runtime::{
-    Blame, Downstream, Ending, Failure, KeyedRecord, Push, Read, Room, Signal, StateError, Subtask,
-    Turn, Visitor, blaming,
+    Blame, Downstream, Ending, Failure, Push, Read, Room, Signal, StateError, Subtask, Turn,
+    Visitor, blaming,
 };
-use levada_state::KeyedTable;
 
-use crate::process::side::{AnyPort, Port};
-use crate::process::{Context, OpenContext, Process};
-use crate::state_check;
+use crate::process::OpenContext;
+use crate::process::keyed::KeyedValues;
+use crate::process::outputs::Outputs;
+use crate::process::shared::SharedValue;
+use crate::process::side::AnyPort;
 
-/// Runs a process in one subtask.
-pub(crate) struct Processing<P: Process> {
-    process: P,
-    table: KeyedTable<P::Key, P::State>,
-    main: Port<P::Out>,
-    sides: Vec<Box<dyn AnyPort>>,
-    /// By output, the main one first.
-    room: Vec<Room>,
-    owner: u32,
-    checked: bool,
-    operator: Origin,
-    key_groups: KeyGroups,
-    counters: Arc<OperatorCounters>,
+/// What the kinds of processes have in common: one or two inputs, a state per key, perhaps one that all subtasks share.
+pub trait Logic: Clone + Send + 'static {
+    /// What is read, of all inputs.
+    type Record: Send + Sync + 'static;
+    /// What the state is kept by.
+    type Key: Key;
+    /// What is kept for each key.
+    type State: State;
+    /// What is kept in every subtask alike.
+    type Shared: State;
+    /// What is emitted.
+    type Out: Send + 'static;
+
+    /// Whether there is a keyed input, so that there is state by key.
+    const KEYED: bool = true;
+    /// Whether there is a state that all subtasks share.
+    const SHARED: bool = false;
+
+    /// Called once in each subtask, before the first record.
+    ///
+    /// # Errors
+    /// If the process cannot work.
+    fn open(&mut self, context: &OpenContext) -> Result<(), BoxError>;
+
+    /// Called for each record.
+    fn run(&self, record: &Self::Record, parts: &mut Parts<'_, Self>, turn: &mut Turn);
+
+    /// Called once in each subtask, at its end.
+    ///
+    /// # Errors
+    /// If something is left behind.
+    fn close(&mut self) -> Result<(), BoxError>;
 }
 
-impl<P: Process> Processing<P> {
+/// State and outputs of a subtask.
+pub struct Parts<'a, L: Logic> {
+    pub(crate) values: &'a mut KeyedValues<L::Key, L::State>,
+    pub(crate) shared: &'a mut SharedValue<L::Shared>,
+    pub(crate) outputs: &'a mut Outputs<L::Out>,
+}
+
+/// Runs a process in one subtask.
+pub(crate) struct Processing<L: Logic> {
+    logic: L,
+    values: KeyedValues<L::Key, L::State>,
+    shared: SharedValue<L::Shared>,
+    outputs: Outputs<L::Out>,
+    operator: Origin,
+}
+
+impl<L: Logic> Processing<L> {
     /// Opens the process.
     pub(crate) fn open(
-        mut process: P,
+        mut logic: L,
         subtask: &Subtask,
         owner: u32,
-        main: Box<dyn Push<P::Out>>,
+        main: Box<dyn Push<L::Out>>,
         sides: Vec<Box<dyn AnyPort>>,
     ) -> Result<Self, Failure> {
         let context = OpenContext {
@@ -43,116 +76,77 @@ impl<P: Process> Processing<P> {
             subtask: subtask.index,
             parallelism: subtask.parallelism,
         };
-        blaming(&subtask.operator, || process.open(&context))?;
+        blaming(&subtask.operator, || logic.open(&context))?;
         Ok(Self {
-            process,
-            table: KeyedTable::new(subtask.owned_groups(), subtask.table_seed),
-            main: Port::new(main, subtask.overdraft()),
-            room: vec![Room::Free; 1 + sides.len()],
-            sides,
-            owner,
-            checked: false,
+            logic,
+            values: if L::KEYED {
+                KeyedValues::owned(subtask)
+            } else {
+                KeyedValues::any(subtask)
+            },
+            shared: SharedValue::new(subtask),
+            outputs: Outputs::new(main, sides, owner, subtask),
             operator: subtask.operator.clone(),
-            key_groups: subtask.key_groups,
-            counters: Arc::clone(&subtask.counters),
         })
     }
 
-    fn each(&mut self, mut act: impl FnMut(&mut dyn Downstream) -> Room) -> Room {
-        let mut room = act(self.main.next());
-        for side in &mut self.sides {
-            room = room.and(act(side.next()));
-        }
-        room
-    }
-
-    fn all_room(&self) -> Room {
-        self.room.iter().copied().fold(Room::Free, Room::and)
-    }
-
-    /// The first state goes through the codec.
     #[inline(never)]
-    fn check(&mut self, keyed: &KeyedRecord<P::Key, P::In>, turn: &mut Turn) -> Room {
-        if let Some(place) = self.table.find(&keyed.key) {
-            self.checked = true;
-            if let Err(error) = state_check::check(&keyed.key, self.table.value(place)) {
-                return turn.fail(&self.operator, error);
-            }
+    fn check(&mut self, turn: &mut Turn) -> Room {
+        match self.values.check().and_then(|()| self.shared.check()) {
+            Ok(()) => self.outputs.room(),
+            Err(error) => turn.fail(&self.operator, error),
         }
-        Room::Free
     }
 }
 
-impl<P: Process> Downstream for Processing<P> {
+impl<L: Logic> Downstream for Processing<L> {
     fn resume(&mut self, turn: &mut Turn) -> Room {
-        self.room[0] = self.main.resume(turn);
-        for (side, room) in self.sides.iter_mut().zip(&mut self.room[1..]) {
-            *room = side.resume(turn);
-        }
-        self.all_room()
+        self.outputs.resume(turn)
     }
 
     fn mark(&mut self, turn: &mut Turn) {
-        self.main.next().mark(turn);
-        for side in &mut self.sides {
-            side.next().mark(turn);
-        }
+        self.outputs.mark(turn);
     }
 
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
-        self.each(|next| next.signal(signal, turn))
+        self.outputs.signal(signal, turn)
     }
 
     fn tend(&mut self, turn: &mut Turn) -> Room {
-        self.each(|next| next.tend(turn))
+        self.outputs.tend(turn)
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
-        visitor.keyed(&self.operator, &mut self.table)?;
-        self.main.next().visit(visitor)?;
-        for side in &mut self.sides {
-            side.next().visit(visitor)?;
+        if L::KEYED {
+            visitor.keyed(&self.operator, &mut self.values.table)?;
         }
-        Ok(())
+        if L::SHARED {
+            self.shared.visit(&self.operator, visitor)?;
+        }
+        self.outputs.visit(visitor)
     }
 
     fn close(&mut self, ending: Ending) -> Result<(), Failure> {
-        let mut first = blaming(&self.operator, || self.process.close());
-        let mut keep = |closed: Result<(), Failure>| {
-            if first.is_ok() {
-                first = closed;
-            }
-        };
-        keep(self.main.next().close(ending));
-        for side in &mut self.sides {
-            keep(side.next().close(ending));
-        }
-        first
+        let closed = blaming(&self.operator, || self.logic.close());
+        let outputs = self.outputs.close(ending);
+        closed.and(outputs)
     }
 }
 
-impl<P: Process> Read<KeyedRecord<P::Key, P::In>> for Processing<P> {
+impl<L: Logic> Read<L::Record> for Processing<L> {
     #[inline]
-    fn read(&mut self, keyed: &KeyedRecord<P::Key, P::In>, turn: &mut Turn) -> Room {
-        let blame = Blame::on(&self.operator);
-        let mut context = Context {
-            keyed,
-            key_groups: self.key_groups,
-            table: &mut self.table,
-            place: None,
-            main: &mut self.main,
-            sides: &mut self.sides,
-            room: &mut self.room,
-            owner: self.owner,
-            operator: &self.operator,
-            counters: &self.counters,
-            turn,
+    fn read(&mut self, record: &L::Record, turn: &mut Turn) -> Room {
+        let mut parts = Parts {
+            values: &mut self.values,
+            shared: &mut self.shared,
+            outputs: &mut self.outputs,
         };
-        self.process.element(&keyed.record, &mut context);
+        let blame = Blame::on(&self.operator);
+        self.logic.run(record, &mut parts, turn);
         blame.lift();
-        if !self.checked && self.check(keyed, turn).is_full() {
-            return Room::Full;
+        if self.values.is_unchecked() || self.shared.is_unchecked() {
+            return self.check(turn);
         }
-        self.all_room()
+        self.outputs.room()
     }
 }

@@ -26,11 +26,7 @@ impl<T: Exchange, R: Routing<T>> Sender<T, R> {
     #[inline(never)]
     fn look_for_failure(&mut self, turn: &mut Turn) -> Room {
         if let Some(error) = self.outbox.take_failure() {
-            let error = CannotTravel {
-                record: std::any::type_name::<T>(),
-                error,
-            };
-            return turn.fail(&self.operator, error);
+            return turn.fail(&self.operator, CannotTravel::new::<T>(error));
         }
         Room::Full
     }
@@ -91,9 +87,18 @@ impl<T: Exchange, R: Routing<T>> Push<T> for Sender<T, R> {
 
 /// The first record of an edge did not survive the codec.
 #[derive(Debug)]
-struct CannotTravel {
+pub(crate) struct CannotTravel {
     record: &'static str,
     error: CodecError,
+}
+
+impl CannotTravel {
+    pub(crate) fn new<T>(error: CodecError) -> Self {
+        Self {
+            record: std::any::type_name::<T>(),
+            error,
+        }
+    }
 }
 
 impl fmt::Display for CannotTravel {

@@ -3,11 +3,14 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use levada_core::{Exchange as Travels, Key, Origin, Wake};
+use levada_core::{Exchange as Travels, Origin, Wake};
 use levada_graph::{Exchange, Pattern};
-use levada_network::{ByGroup, Gate, OneRoute, Outbox, Port, RoundRobin, Routing};
+use levada_network::{
+    ByGroup, Gate, HasKeyGroup, OneRoute, Outbox, Port, RoundRobin, Routing, Shuffled,
+};
 
-use crate::stage::{InboxStage, Input, KeyedRecord, Lend, Sender, Stage};
+use crate::error::Blame;
+use crate::stage::{Elided, InboxStage, Input, Lend, Sender, Stage};
 use crate::step::Step;
 use crate::subtask::Subtask;
 use crate::wiring::{
@@ -16,10 +19,14 @@ use crate::wiring::{
 
 type CloneFn<T> = fn(&T) -> T;
 
+/// The subtask of a record, below the number of subtasks that is its second argument.
+pub type Partitioner<T> = Arc<dyn Fn(&T, usize) -> usize + Send + Sync>;
+
 /// An exchange that does not look at keys, behind stateless steps.
 pub struct PlainEdge<H: Head, S: Step<H::Out>> {
     steps: S,
     clone: Option<CloneFn<S::Out>>,
+    partitioner: Option<Partitioner<S::Out>>,
     operator: Origin,
     head: PhantomData<fn(H)>,
 }
@@ -30,6 +37,7 @@ impl<H: Head, S: Step<H::Out>> PlainEdge<H, S> {
         Self {
             steps,
             clone: None,
+            partitioner: None,
             operator,
             head: PhantomData,
         }
@@ -45,6 +53,14 @@ impl<H: Head, S: Step<H::Out>> PlainEdge<H, S> {
             ..Self::new(steps, operator)
         }
     }
+
+    /// An exchange whose subtasks the program chooses.
+    pub fn partitioned(steps: S, operator: Origin, partitioner: Partitioner<S::Out>) -> Self {
+        Self {
+            partitioner: Some(partitioner),
+            ..Self::new(steps, operator)
+        }
+    }
 }
 
 impl<H, S> EdgeFactory for PlainEdge<H, S>
@@ -54,7 +70,7 @@ where
     S::Out: Travels,
 {
     fn chain(&self, subtask: &Subtask, target: Built) -> AnyPush {
-        chain::<H, _>(&self.steps, subtask, target)
+        chain::<H, _>(&self.steps, &self.operator, subtask, target)
     }
 
     fn open(&self, exchange: &Exchange, consumers: &[Arc<dyn Wake>]) -> Opened {
@@ -62,15 +78,34 @@ where
     }
 
     fn sender(&self, subtask: &Subtask, parts: SenderParts<'_>) -> AnyPush {
-        let consumers = parts.exchange.consumers;
+        let (steps, operator) = (&self.steps, &self.operator);
+        let consumers = parts.exchange.consumers_of(subtask.index).len();
         match parts.exchange.pattern {
-            Pattern::Rebalance if consumers > 1 => {
+            Pattern::Custom => {
+                let routing = Partitioned {
+                    partitioner: Arc::clone(
+                        self.partitioner
+                            .as_ref()
+                            .expect("a custom exchange was made with its partitioner"),
+                    ),
+                    subtasks: consumers,
+                    operator: operator.clone(),
+                };
+                send::<H, _, _>(steps, routing, operator, subtask, parts)
+            }
+            Pattern::Rebalance | Pattern::Rescale if consumers > 1 => {
                 let routing = RoundRobin::new(consumers, subtask.index);
-                send::<H, _, _>(&self.steps, routing, &self.operator, subtask, parts)
+                send::<H, _, _>(steps, routing, operator, subtask, parts)
             }
-            Pattern::Rebalance | Pattern::Pointwise | Pattern::Broadcast => {
-                send::<H, _, _>(&self.steps, OneRoute, &self.operator, subtask, parts)
+            Pattern::Shuffle if consumers > 1 => {
+                let routing = Shuffled::new(consumers, subtask.environment.random.next());
+                send::<H, _, _>(steps, routing, operator, subtask, parts)
             }
+            Pattern::Rebalance
+            | Pattern::Rescale
+            | Pattern::Shuffle
+            | Pattern::Pointwise
+            | Pattern::Broadcast => send::<H, _, _>(steps, OneRoute, operator, subtask, parts),
             other => unreachable!("an exchange without keys is not {other}"),
         }
     }
@@ -87,6 +122,28 @@ where
 
     fn clone_record(&self) -> Option<AnyClone> {
         self.clone.map(AnyClone::new::<S::Out>)
+    }
+}
+
+/// To the subtask that the program chooses.
+struct Partitioned<T> {
+    partitioner: Partitioner<T>,
+    subtasks: usize,
+    operator: Origin,
+}
+
+impl<T> Routing<T> for Partitioned<T> {
+    fn route(&mut self, record: &T) -> usize {
+        let blame = Blame::on(&self.operator);
+        let subtask = (self.partitioner)(record, self.subtasks);
+        assert!(
+            subtask < self.subtasks,
+            "the partitioner chose subtask {subtask}, but there are {} (0 to {})",
+            self.subtasks,
+            self.subtasks - 1
+        );
+        blame.lift();
+        subtask
     }
 }
 
@@ -108,15 +165,14 @@ impl<H, S> HashEdge<H, S> {
     }
 }
 
-impl<H, S, K, T> EdgeFactory for HashEdge<H, S>
+impl<H, S> EdgeFactory for HashEdge<H, S>
 where
     H: Head,
-    S: Step<H::Out, Out = KeyedRecord<K, T>>,
-    K: Key,
-    T: Travels,
+    S: Step<H::Out>,
+    S::Out: HasKeyGroup + Travels,
 {
     fn chain(&self, subtask: &Subtask, target: Built) -> AnyPush {
-        chain::<H, _>(&self.steps, subtask, target)
+        chain::<H, _>(&self.steps, &self.operator, subtask, target)
     }
 
     fn open(&self, exchange: &Exchange, consumers: &[Arc<dyn Wake>]) -> Opened {
@@ -143,15 +199,71 @@ where
     }
 }
 
-fn chain<H: Head, S: Step<H::Out>>(steps: &S, subtask: &Subtask, target: Built) -> AnyPush {
+/// An edge that goes on where another one would end: steps whose types that one does not know.
+pub struct LongerEdge {
+    first: Arc<dyn EdgeFactory>,
+    second: Arc<dyn EdgeFactory>,
+}
+
+impl LongerEdge {
+    /// The steps of the first edge, then the second edge, which takes what they give.
+    pub fn new(first: Arc<dyn EdgeFactory>, second: impl EdgeFactory + 'static) -> Self {
+        Self {
+            first,
+            second: Arc::new(second),
+        }
+    }
+}
+
+impl EdgeFactory for LongerEdge {
+    fn chain(&self, subtask: &Subtask, target: Built) -> AnyPush {
+        let second = self.second.chain(subtask, target);
+        self.first.chain(subtask, Built::Push(second))
+    }
+
+    fn open(&self, exchange: &Exchange, consumers: &[Arc<dyn Wake>]) -> Opened {
+        self.second.open(exchange, consumers)
+    }
+
+    fn sender(&self, subtask: &Subtask, parts: SenderParts<'_>) -> AnyPush {
+        let second = self.second.sender(subtask, parts);
+        let subtask = Subtask {
+            crosses_exchange: true,
+            ..subtask.clone()
+        };
+        self.first.chain(&subtask, Built::Push(second))
+    }
+
+    fn inbox(
+        &self,
+        subtask: &Subtask,
+        gates: Vec<AnyGate>,
+        target: Built,
+        clone: Option<AnyClone>,
+    ) -> Box<dyn Stage> {
+        self.second.inbox(subtask, gates, target, clone)
+    }
+
+    fn clone_record(&self) -> Option<AnyClone> {
+        self.second.clone_record()
+    }
+}
+
+fn chain<H, S>(steps: &S, operator: &Origin, subtask: &Subtask, target: Built) -> AnyPush
+where
+    H: Head,
+    S: Step<H::Out>,
+    S::Out: Travels,
+{
     match target {
         Built::Push(next) => {
             let next = next.typed::<S::Out>(&subtask.operator);
-            H::erase(steps.attach(subtask, next))
+            H::erase(steps.attach(subtask, Elided::new(next, operator.clone())))
         }
         Built::Read(next) => {
             let next = next.typed::<S::Out>(&subtask.operator);
-            H::erase(steps.attach(subtask, Lend::new(next, Arc::clone(&subtask.counters))))
+            let lend = Lend::new(next, Arc::clone(&subtask.counters));
+            H::erase(steps.attach(subtask, Elided::new(lend, operator.clone())))
         }
         Built::Head(_) => unreachable!("a source has no input"),
     }

@@ -1,0 +1,89 @@
+//! A node whose code is made after its place in the graph: a process with side outputs needs to know its number first.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use levada_core::{Origin, Place};
+use levada_graph::{Edge, Node, NodeId, NodeKind};
+use levada_operators::process::Logic;
+use levada_operators::{ProcessNode, SidePorts};
+use levada_runtime::wiring::{EdgeFactory, NodeFactory};
+
+use crate::job::{Building, Port};
+use crate::side::{SideBuilder, SideOutputs};
+use crate::stream::Stream;
+
+/// One edge into an operator that is about to be made.
+pub(crate) struct Input {
+    pub(crate) port: Port,
+    pub(crate) edge: Edge,
+    pub(crate) factory: Arc<dyn EdgeFactory>,
+}
+
+/// An operator with its inputs, without its code.
+pub(crate) struct Reserved {
+    inner: Rc<Building>,
+    node: NodeId,
+    place: Place,
+}
+
+impl Reserved {
+    /// Adds the operator's node and its edges.
+    pub(crate) fn new(
+        name: &str,
+        place: Place,
+        parallelism_max: Option<(usize, &'static str)>,
+        inputs: Vec<Input>,
+    ) -> Self {
+        let inner = inputs
+            .first()
+            .map(|input| Rc::clone(&input.port.inner))
+            .expect("an operator has an input");
+        let node = inner.reserve_node(Node {
+            kind: NodeKind::Operator,
+            origin: Origin::new(name, place),
+            steps: Vec::new(),
+            parallelism: None,
+            parallelism_max,
+            blocking: false,
+            outputs: Vec::new(),
+        });
+        for input in inputs {
+            inner.exchange(&input.port, node, input.edge, input.factory);
+        }
+        Self { inner, node, place }
+    }
+
+    /// An operator with one output.
+    pub(crate) fn operator<O: Send + 'static>(
+        self,
+        factory: impl NodeFactory + 'static,
+    ) -> Stream<O> {
+        self.inner.set_factory(self.node, factory);
+        self.inner.add_output(self.node, self.place)
+    }
+
+    /// A process.
+    pub(crate) fn process<L: Logic>(self, logic: L) -> Stream<L::Out> {
+        let owner = self.node.0;
+        self.operator(ProcessNode::new(logic, owner, SidePorts::default()))
+    }
+
+    /// A process with side outputs.
+    pub(crate) fn process_with_side<L, S>(
+        self,
+        logic: impl FnOnce(S) -> L,
+    ) -> (Stream<L::Out>, S::Streams)
+    where
+        L: Logic,
+        S: SideOutputs,
+    {
+        let main = self.inner.add_output(self.node, self.place);
+        let mut builder = SideBuilder::new(Rc::clone(&self.inner), self.node, self.place);
+        let (handles, streams) = S::declare(&mut builder);
+        let ports = builder.into_ports();
+        let factory = ProcessNode::new(logic(handles), self.node.0, ports);
+        self.inner.set_factory(self.node, factory);
+        (main, streams)
+    }
+}
