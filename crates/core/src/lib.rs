@@ -25,6 +25,7 @@ pub mod on_error;
 pub mod origin;
 pub mod output;
 pub mod random;
+pub mod retry;
 pub mod room;
 pub mod sync;
 pub mod wake;
@@ -34,6 +35,7 @@ pub use key::{KeyGroup, KeyGroups};
 pub use marker::{Exchange, Key, State};
 pub use on_error::OnError;
 pub use origin::{Origin, Place};
+pub use retry::Retry;
 pub use room::Room;
 pub use wake::Wake;
 
