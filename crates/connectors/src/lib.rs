@@ -11,6 +11,7 @@
 //! | [`sink_channel`] | to other threads, at once | |
 //! | [`for_each`] | to a closure, at once | |
 
+mod bad_record;
 mod channel;
 mod error;
 mod files;
@@ -18,8 +19,10 @@ mod for_each;
 mod format;
 mod generator;
 mod iterator;
+mod on_error;
 mod stdout;
 
+pub use bad_record::BadRecord;
 pub use channel::{
     ChannelReceiver, ChannelSender, ChannelSink, ChannelSource, Closed, sink_channel,
     source_channel,
@@ -30,4 +33,5 @@ pub use for_each::{ForEach, for_each};
 pub use format::{AsText, Custom, Format, Tsv};
 pub use generator::{Generator, generator};
 pub use iterator::{IteratorSource, iterator};
+pub use on_error::{ErrorPolicy, Plain, Results, Skipped};
 pub use stdout::{Stdout, stdout};

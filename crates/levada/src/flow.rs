@@ -15,7 +15,8 @@ use levada_operators::step::{
     Emitter, ExpandStep, FilterStep, FlatMapStep, InspectStep, KeyStep, KeyedStep, MapStep,
 };
 use levada_runtime::wiring::{
-    Discard, EdgeFactory, HashEdge, Head, PlainEdge, Records, Relay, SinkNode, StepsNode,
+    Discard, EdgeFactory, HashEdge, Head, PlainEdge, Records, Relay, SinkNode, SplitResultsNode,
+    StepsNode,
 };
 use levada_runtime::{Sink, Step};
 
@@ -405,6 +406,56 @@ pub trait Flow: Sized {
             .at_end()
             .flat_map(|((), records)| records)
             .stream()
+    }
+
+    /// Divides results into two streams: what is `Ok`, and what is `Err`.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn numbers(job: &Job) {
+    ///     let (numbers, errors) = job
+    ///         .source("texts", iterator(["1", "2", "three"]))
+    ///         .map(|text| text.parse::<u64>().map_err(|error| format!("{text}: {error}")))
+    ///         .split_results();
+    ///     numbers.sink("numbers", for_each(|n| assert!(n <= 2)));
+    ///     errors.sink("errors", for_each(|error: String| assert!(error.starts_with("three: invalid digit"))));
+    /// }
+    /// let report = levada::Runner::new().run(numbers)?;
+    /// assert_eq!(report.metrics.records_written(), 3);
+    /// # Ok::<(), levada::Error>(())
+    /// ```
+    #[track_caller]
+    fn split_results<T, E>(self) -> (Stream<T>, Stream<E>)
+    where
+        Self: Flow<Item = Result<T, E>>,
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        let place = Location::caller();
+        let Pipe {
+            port, steps, specs, ..
+        } = self.open();
+        let inner = &port.inner;
+        let node = inner.add_node(
+            Node {
+                kind: NodeKind::Steps,
+                origin: Origin::new("split_results", place),
+                steps: specs,
+                parallelism: None,
+                parallelism_max: None,
+                blocking: false,
+                outputs: Vec::new(),
+            },
+            SplitResultsNode::<<Self as Flow>::Head, _, T, E>::new(steps),
+        );
+        inner.forward(
+            &port,
+            node,
+            place,
+            type_name::<<<Self as Flow>::Head as Head>::Out>(),
+        );
+        (inner.add_output(node, place), inner.add_output(node, place))
     }
 
     /// Ends the stream in a sink.

@@ -1,10 +1,11 @@
 //! What job programs import: `use levada::prelude::*;`.
 
 pub use crate::connectors::{
-    files, for_each, generator, iterator, sink_channel, source_channel, stdout, text_files,
+    BadRecord, files, for_each, generator, iterator, sink_channel, source_channel, stdout,
+    text_files,
 };
 pub use crate::{
     Aggregate, BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, EmitContext,
-    Flow, Job, Keyed, ListState, MapState, OpenContext, Process, SideOutput, Stream, Timestamp,
-    ValueState,
+    Flow, Job, Keyed, ListState, MapState, OnError, OpenContext, Process, SideOutput, Stream,
+    Timestamp, ValueState,
 };

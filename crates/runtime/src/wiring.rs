@@ -7,6 +7,7 @@
 mod edge;
 mod head;
 mod node;
+mod results;
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use crate::subtask::Subtask;
 pub use edge::{HashEdge, LongerEdge, Partitioner, PlainEdge};
 pub use head::{AnyPush, Head, ReadBy, Records};
 pub use node::{Discard, Relay, SinkNode, SourceNode, StepsNode};
+pub use results::SplitResultsNode;
 
 /// The code of a graph's nodes and edges.
 #[derive(Default)]
