@@ -91,6 +91,7 @@ pub fn launch(
             tasks.push(TaskCell::new(
                 tasks.len(),
                 head.clone(),
+                subtask,
                 schedule(stage, subtask),
                 Arc::clone(&task_times),
                 Arc::clone(&environment.clock),

@@ -44,6 +44,6 @@ pub use source::{Intake, Reader, ReaderContext, Source, SourceContext, Status};
 pub use stage::{KeyedRecord, Overdraft, ToAll, Two};
 pub use step::{Identity, Step};
 pub use subtask::Subtask;
-pub use task::TaskCell;
+pub use task::{SPAN_TARGET, TaskCell};
 pub use throttle::Throttle;
 pub use turn::{Allowance, Limits, Turn};

@@ -8,6 +8,7 @@ use levada_core::sync::Mutex;
 use levada_core::sync::atomic::{AtomicU64, Ordering};
 use levada_core::{Clock, Moment, Origin, Wake};
 use levada_state::StateError;
+use tracing::Span;
 
 use crate::error::Failure;
 use crate::metrics::{Activity, Clocked, TaskTimes};
@@ -41,6 +42,9 @@ impl Report {
     pub(crate) const MAX: usize = 2;
 }
 
+/// The target of the tasks' spans in the logs: they have no events, so that a filter can let them through by it.
+pub const SPAN_TARGET: &str = "levada::task";
+
 /// A task with everything that is needed to wake and to run it.
 pub struct TaskCell {
     id: usize,
@@ -49,6 +53,8 @@ pub struct TaskCell {
     body: Mutex<Option<Body>>,
     schedule: Arc<dyn Schedule>,
     clocked: Clocked,
+    /// Says in the logs whose task it is; entered once per poll.
+    span: Span,
     /// The deadline that is set with the scheduler, in nanoseconds.
     timer: AtomicU64,
 }
@@ -79,10 +85,19 @@ impl TaskCell {
     pub(crate) fn new(
         id: usize,
         head: Origin,
+        subtask: usize,
         schedule: Arc<dyn Schedule>,
         times: Arc<TaskTimes>,
         clock: Arc<dyn Clock>,
     ) -> Arc<Self> {
+        // At the highest level, so that it is there under every filter that lets an event through.
+        let span = tracing::error_span!(
+            target: SPAN_TARGET,
+            parent: None,
+            "task",
+            operator = head.name(),
+            subtask
+        );
         Arc::new(Self {
             id,
             head,
@@ -90,6 +105,7 @@ impl TaskCell {
             body: Mutex::new(None),
             schedule,
             clocked: Clocked { times, clock },
+            span,
             timer: AtomicU64::new(u64::MAX),
         })
     }
@@ -152,6 +168,7 @@ impl TaskCell {
 
     /// Polls the task once. Only for its scheduler, after the task was ready. Returns the time at which the poll ended.
     pub fn run(self: &Arc<Self>) -> Moment {
+        let _entered = self.span.enter();
         self.state.start();
         let begin = self.clocked.enter(Activity::Busy);
         let mut slot = self.body.lock();

@@ -60,6 +60,7 @@ mod pool {
         TaskCell::new(
             id,
             Origin::new("task", Location::caller()),
+            id,
             Arc::clone(pool) as Arc<dyn Schedule>,
             TaskTimes::new(Moment::ZERO),
             Arc::new(Still),
