@@ -12,6 +12,7 @@ use std::sync::Arc;
 use levada_core::{Origin, Place};
 use levada_graph::{Edge, EdgeId, JobGraph, Node, NodeId, NodeKind, Output};
 use levada_runtime::Source;
+use levada_runtime::metrics::user::{Counter, Gauge, Histogram, MetricError, UserMetrics};
 use levada_runtime::wiring::{
     EdgeFactory, Fork, NodeFactory, OutputFactory, Program, ReadBy, SourceNode,
 };
@@ -33,6 +34,9 @@ pub(crate) struct Building {
     edges: RefCell<Vec<(EdgeId, Arc<dyn EdgeFactory>)>>,
     line: RefCell<Option<CommandLine>>,
     key_groups: Cell<Option<NonZeroU16>>,
+    metrics: UserMetrics,
+    /// The first thing that is wrong with the job, where it cannot be said at once.
+    problem: RefCell<Option<Error>>,
 }
 
 /// What a job was built into.
@@ -61,6 +65,8 @@ impl Job {
                 edges: RefCell::default(),
                 line: RefCell::new(Some(CommandLine::new(program, args))),
                 key_groups: Cell::new(None),
+                metrics: UserMetrics::default(),
+                problem: RefCell::default(),
             }),
         }
     }
@@ -119,8 +125,92 @@ impl Job {
         self.inner.key_groups.set(Some(count));
     }
 
+    /// A counter of the job's, for closures to count in: clones of it count the same, in every subtask. It is in the
+    /// report of the job, and in [`Handle::metrics`](crate::Handle::metrics) while it runs.
+    ///
+    /// The name begins with a letter, goes on with letters, digits, `_`, `.`, `-` and `/`, and is a metric of one kind; a
+    /// job has at most 100.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    /// use levada::metrics::user::UserValue;
+    ///
+    /// fn numbers(job: &Job) {
+    ///     let rejected = job.counter("rejected");
+    ///     let lengths = job.histogram("line-length");
+    ///     job.source("lines", iterator(["1", "2", "three"]))
+    ///         .flat_map(move |line: &str| {
+    ///             lengths.record(line.len() as u64);
+    ///             let number = line.parse::<u64>();
+    ///             if number.is_err() {
+    ///                 rejected.increment();
+    ///             }
+    ///             number
+    ///         })
+    ///         .sink("out", for_each(|_| {}));
+    /// }
+    ///
+    /// let report = levada::Runner::new().run(numbers)?;
+    /// let rejected = report.metrics.user.iter().find(|metric| metric.name == "rejected");
+    /// assert_eq!(rejected.map(|metric| metric.value), Some(UserValue::Counter { value: 1 }));
+    /// # Ok::<(), levada::Error>(())
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn counter(&self, name: &str) -> Counter {
+        self.inner
+            .metric(self.inner.metrics.counter(name), Location::caller())
+    }
+
+    /// A gauge of the job's: a value that rises and falls. As [`counter`](Job::counter) otherwise.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn sizes(job: &Job) {
+    ///     let largest = job.gauge("largest");
+    ///     job.source("sizes", iterator([3i64, 9, 4]))
+    ///         .sink("out", for_each(move |size| largest.set(largest.get().max(size))));
+    /// }
+    ///
+    /// let report = levada::Runner::new().run(sizes)?;
+    /// assert!(report.to_string().contains("gauge largest: 9"));
+    /// # Ok::<(), levada::Error>(())
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn gauge(&self, name: &str) -> Gauge {
+        self.inner
+            .metric(self.inner.metrics.gauge(name), Location::caller())
+    }
+
+    /// A histogram of the job's: a distribution of whole numbers, to two significant digits. As
+    /// [`counter`](Job::counter) otherwise.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn sizes(job: &Job) {
+    ///     let sizes = job.histogram("sizes");
+    ///     job.source("sizes", iterator(1..=100u64)).sink("out", for_each(move |size| sizes.record(size)));
+    /// }
+    ///
+    /// let report = levada::Runner::new().run(sizes)?;
+    /// assert!(report.to_string().contains("histogram sizes: 100 values, p50 50,"));
+    /// # Ok::<(), levada::Error>(())
+    /// ```
+    #[track_caller]
+    #[must_use]
+    pub fn histogram(&self, name: &str) -> Histogram {
+        self.inner
+            .metric(self.inner.metrics.histogram(name), Location::caller())
+    }
+
     /// The end of construction.
     pub(crate) fn build(self) -> Result<Built> {
+        if let Some(problem) = self.inner.problem.take() {
+            return Err(problem);
+        }
         let line = self.inner.line.take();
         let flags = match line {
             Some(line) => line.into_common()?,
@@ -134,6 +224,7 @@ impl Job {
                 .collect(),
             outputs: self.inner.outputs.take(),
             edges: self.inner.edges.take().into_iter().collect(),
+            user: self.inner.metrics.clone(),
         };
         Ok(Built {
             program,
@@ -145,6 +236,16 @@ impl Job {
 }
 
 impl Building {
+    /// The handle of a metric. If there is none the job is not built; until then a handle that nobody reads will do.
+    fn metric<M: Default>(&self, metric: std::result::Result<M, MetricError>, place: Place) -> M {
+        metric.unwrap_or_else(|error| {
+            let (file, line) = (place.file(), place.line());
+            let problem = Error::new(format!("{error} ({file}:{line})"));
+            self.problem.borrow_mut().get_or_insert(problem);
+            M::default()
+        })
+    }
+
     pub(crate) fn add_node(&self, node: Node, factory: impl NodeFactory + 'static) -> NodeId {
         let id = self.reserve_node(node);
         self.set_factory(id, factory);

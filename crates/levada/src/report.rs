@@ -5,6 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use levada_graph::{Bytes, NodeKind};
+use levada_runtime::metrics::user::{UserMetric, UserValue};
 use levada_runtime::metrics::{Bottleneck, JobMetrics, OperatorMetrics, TaskMetrics};
 use serde::Serialize;
 
@@ -122,6 +123,7 @@ impl fmt::Display for Report {
                 )?;
             }
         }
+        self.fmt_user(f)?;
         match self.metrics.bottleneck() {
             Some(bottleneck) if self.is_worth_telling(&bottleneck) => writeln!(f, "{bottleneck}"),
             _ => Ok(()),
@@ -133,6 +135,45 @@ impl Report {
     /// A wait of less than a hundredth of the time is no bottleneck, but a queue doing its work.
     fn is_worth_telling(&self, bottleneck: &Bottleneck) -> bool {
         bottleneck.waited_nanos > self.metrics.age_nanos / 100
+    }
+
+    /// The metrics that the program names, a line each; counters and gauges of an operator's subtasks share one.
+    fn fmt_user(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let same = |a: &UserMetric, b: &UserMetric| a.operator == b.operator && a.name == b.name;
+        let user = &self.metrics.user;
+        for (i, metric) in user.iter().enumerate() {
+            if user[..i].iter().any(|earlier| same(earlier, metric)) {
+                continue;
+            }
+            let of = match &metric.operator {
+                Some(operator) => format!("{} of {operator}", metric.name),
+                None => metric.name.clone(),
+            };
+            let all: Vec<_> = user.iter().filter(|other| same(other, metric)).collect();
+            let counters = all.iter().map(|metric| match metric.value {
+                UserValue::Counter { value } => value,
+                _ => 0,
+            });
+            match metric.value {
+                UserValue::Counter { .. } => {
+                    writeln!(f, "counter {of}: {}", Count(counters.sum()))?;
+                }
+                UserValue::Gauge { .. } => {
+                    let values = all.iter().filter_map(|metric| match metric.value {
+                        UserValue::Gauge { value } => Some(value.to_string()),
+                        _ => None,
+                    });
+                    let values: Vec<_> = values.collect();
+                    writeln!(f, "gauge {of}: {}", values.join(", "))?;
+                }
+                UserValue::Histogram { .. } => {
+                    for metric in all {
+                        fmt_histogram(f, &of, metric)?;
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     fn row(&self, operator: &OperatorMetrics) -> Vec<String> {
@@ -166,6 +207,33 @@ impl Report {
             share(&tasks, |task| task.times.waiting),
         ]
     }
+}
+
+fn fmt_histogram(f: &mut fmt::Formatter<'_>, of: &str, metric: &UserMetric) -> fmt::Result {
+    let UserValue::Histogram {
+        count,
+        p50,
+        p90,
+        p99,
+        max,
+        ..
+    } = metric.value
+    else {
+        return Ok(());
+    };
+    write!(f, "histogram {of}")?;
+    if let Some(subtask) = metric.subtask {
+        write!(f, "[{subtask}]")?;
+    }
+    writeln!(
+        f,
+        ": {} values, p50 {}, p90 {}, p99 {}, max {}",
+        Count(count),
+        Count(p50),
+        Count(p90),
+        Count(p99),
+        Count(max)
+    )
 }
 
 /// The part of the tasks' time that was spent in one way.

@@ -80,7 +80,8 @@ pub fn launch(
     schedule: &mut dyn FnMut(&PlannedStage, usize) -> Arc<dyn Schedule>,
 ) -> Result<Launched, Failure> {
     let plan = Arc::new(plan);
-    let mut registry = Registry::new(Arc::clone(&plan), Arc::clone(&environment.clock));
+    let user = program.user.clone();
+    let mut registry = Registry::new(Arc::clone(&plan), Arc::clone(&environment.clock), user);
     let now = environment.clock.now();
     let mut tasks = Vec::new();
     let mut times = Vec::new();
@@ -358,6 +359,7 @@ impl Wiring<'_> {
             table_seed: self.table_seed,
             crosses_exchange: false,
             run: Arc::clone(&self.run),
+            user: self.program.user.clone(),
             budget: Arc::clone(&self.budget),
             overdraft_bytes_max: self.options.overdraft_bytes_max,
             throttle: self.throttle.clone(),

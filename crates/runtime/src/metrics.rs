@@ -7,6 +7,7 @@
 mod bottleneck;
 mod report;
 mod task;
+pub mod user;
 
 use std::sync::Arc;
 

@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use levada_core::{BoxError, Origin, Timestamp, Wake};
+use levada_core::{BoxError, Moment, Origin, Timestamp, Wake};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::environment::Environment;
 use crate::metrics::OperatorCounters;
+use crate::metrics::user::SubtaskMetrics;
 
 /// Takes records out of a job.
 ///
@@ -77,6 +78,10 @@ pub trait Sink<T>: Send + Sync + 'static {
     fn is_blocking(&self) -> bool {
         false
     }
+
+    /// Makes blocked writers come back soon. Called from another thread when the job is cancelled; a writer that may
+    /// block for long must heed it.
+    fn cancel(&self) {}
 }
 
 /// Writes records in one subtask.
@@ -97,6 +102,13 @@ pub trait Writer<T>: Send {
     /// If it cannot be handed on: the job fails.
     fn flush(&mut self) -> Result<(), BoxError> {
         Ok(())
+    }
+
+    /// When [`flush`](Writer::flush) is to be called again although nothing more was written, because it could not hand on
+    /// all of it: with the poll at this moment, or with the next poll if it is [`Moment::NEVER`] and the writer wakes its
+    /// task itself. A writer that could hand on all of it says none.
+    fn flush_again(&self) -> Option<Moment> {
+        None
     }
 
     /// Whether everything that was taken has been handed on, as far as that takes time. Asked before [`prepare`]; a writer
@@ -157,4 +169,6 @@ pub struct SinkContext {
     pub waker: Arc<dyn Wake>,
     /// Counts what the sink does; records that a writer leaves out are its to count.
     pub counters: Arc<OperatorCounters>,
+    /// Metrics of the sink's own.
+    pub metrics: SubtaskMetrics,
 }

@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 
 use crate::environment::Environment;
 use crate::metrics::OperatorCounters;
+use crate::metrics::user::SubtaskMetrics;
 
 /// Brings records into a job.
 ///
@@ -186,4 +187,6 @@ pub struct ReaderContext {
     pub waker: Arc<dyn Wake>,
     /// Counts what the source does; records that a reader leaves out are its to count.
     pub counters: Arc<OperatorCounters>,
+    /// Metrics of the source's own.
+    pub metrics: SubtaskMetrics,
 }

@@ -8,6 +8,7 @@ use levada_network::Budget;
 
 use crate::environment::Environment;
 use crate::metrics::OperatorCounters;
+use crate::metrics::user::{SubtaskMetrics, UserMetrics};
 use crate::sink::SinkContext;
 use crate::source::ReaderContext;
 use crate::stage::Overdraft;
@@ -35,6 +36,7 @@ pub struct Subtask {
     /// Whether what it emits crosses an exchange, so that a keyed record must know its group.
     pub crosses_exchange: bool,
     pub(crate) run: Arc<str>,
+    pub(crate) user: UserMetrics,
     pub(crate) budget: Arc<Budget>,
     pub(crate) overdraft_bytes_max: u64,
     pub(crate) throttle: Option<Arc<Throttle>>,
@@ -53,6 +55,12 @@ impl Subtask {
         Overdraft::new(Arc::clone(&self.budget), self.overdraft_bytes_max)
     }
 
+    /// Counters, gauges and histograms that the operator names itself.
+    #[must_use]
+    pub fn metrics(&self) -> SubtaskMetrics {
+        self.user.of_subtask(self.operator.name(), self.index)
+    }
+
     pub(crate) fn reader_context(&self) -> ReaderContext {
         ReaderContext {
             operator: self.operator.clone(),
@@ -61,6 +69,7 @@ impl Subtask {
             environment: self.environment.clone(),
             waker: Arc::clone(&self.waker),
             counters: Arc::clone(&self.counters),
+            metrics: self.metrics(),
         }
     }
 
@@ -73,6 +82,7 @@ impl Subtask {
             environment: self.environment.clone(),
             waker: Arc::clone(&self.waker),
             counters: Arc::clone(&self.counters),
+            metrics: self.metrics(),
         }
     }
 }

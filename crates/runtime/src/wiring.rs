@@ -18,6 +18,7 @@ use levada_graph::{EdgeId, Exchange, NodeId};
 use levada_network::{ChannelGauge, EdgeGauge, OutboxOptions};
 
 use crate::error::Failure;
+use crate::metrics::user::UserMetrics;
 use crate::push::Read;
 use crate::stage::{Stage, Tee};
 use crate::subtask::Subtask;
@@ -36,6 +37,8 @@ pub struct Program {
     pub outputs: HashMap<(NodeId, usize), Arc<dyn OutputFactory>>,
     /// By edge; forward edges have none.
     pub edges: HashMap<EdgeId, Arc<dyn EdgeFactory>>,
+    /// The metrics that the program and its operators name.
+    pub user: UserMetrics,
 }
 
 /// Builds the operators of a node.

@@ -10,6 +10,7 @@ use levada_network::{Budget, ChannelGauge, EdgeGauge};
 use serde::Serialize;
 
 use crate::launch::first_task;
+use crate::metrics::user::{UserMetric, UserMetrics};
 use crate::metrics::{Activity, OperatorCounters, TaskTimes, Times};
 
 /// Everything that is counted in a run.
@@ -24,6 +25,7 @@ pub struct Registry {
     /// By edge and producer, then consumer.
     channels: HashMap<(EdgeId, usize), Vec<Arc<ChannelGauge>>>,
     budget: Arc<Budget>,
+    user: UserMetrics,
 }
 
 /// What a job has done so far.
@@ -39,6 +41,8 @@ pub struct JobMetrics {
     pub edges: Vec<EdgeMetrics>,
     /// Bytes of overdraft in use by all tasks, the most there ever was, and the limit.
     pub overdraft: OverdraftMetrics,
+    /// What the program counts itself: first the job's, then those of operators, each in the order of its making.
+    pub user: Vec<UserMetric>,
 }
 
 /// The overdraft of a process.
@@ -148,7 +152,7 @@ pub struct ChannelMetrics {
 }
 
 impl Registry {
-    pub(crate) fn new(plan: Arc<Plan>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(plan: Arc<Plan>, clock: Arc<dyn Clock>, user: UserMetrics) -> Self {
         let operators = plan
             .graph()
             .nodes()
@@ -177,6 +181,7 @@ impl Registry {
             edges,
             channels,
             budget: Arc::new(Budget::new(0)),
+            user,
         }
     }
 
@@ -225,6 +230,7 @@ impl Registry {
                 bytes_max: self.budget.used_max(),
                 limit: self.budget.limit(),
             },
+            user: self.user.read(),
         }
     }
 
