@@ -139,13 +139,17 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
     }
 
     fn tend(&mut self, turn: &mut Turn) -> Room {
-        if self.uncounted > 0 || self.unflushed {
+        if self.uncounted > 0 || self.unflushed || self.writer.flush_again().is_some() {
             if let Err(failure) = self.guarded(Writer::flush) {
                 let _ = turn.fail_with(failure);
             }
             turn.look();
             self.count(turn);
             self.unflushed = false;
+        }
+        match self.writer.flush_again() {
+            Some(at) if at != Moment::NEVER => turn.wake_at(at),
+            _ => {}
         }
         let preparing = self.ended && self.pending.is_none();
         if self.stopped || self.left.is_some() || preparing {

@@ -141,6 +141,10 @@ where
         );
         Ok(Built::Push(H::erase(self.steps.attach(subtask, end))))
     }
+
+    fn cancel(&self) {
+        self.sink.cancel();
+    }
 }
 
 /// The end of a stream that nobody wants.
