@@ -6,10 +6,12 @@
 //! | [`iterator`] | an iterator that can be made again | skips what was read |
 //! | [`generator`] | records computed from their number | goes on with the next number |
 //! | [`source_channel`] | what other threads send | goes on with what is sent next |
+//! | [`from_stream`] | a stream of the `futures` crates | goes on with what a new stream yields |
 //! | [`files`] | parts of a directory, renamed when the job commits | |
 //! | [`stdout`] | lines, at once | |
 //! | [`sink_channel`] | to other threads, at once | |
 //! | [`for_each`] | to a closure, at once | |
+//! | [`into_sink`] | into a sink of the `futures` crates, at once | |
 
 mod bad_record;
 mod channel;
@@ -17,6 +19,7 @@ mod error;
 mod files;
 mod for_each;
 mod format;
+mod futures;
 mod generator;
 mod iterator;
 mod on_error;
@@ -31,6 +34,7 @@ pub use error::Error;
 pub use files::{Files, Lines, Patterns, TextFiles, files, text_files};
 pub use for_each::{ForEach, for_each};
 pub use format::{AsText, Custom, Format, Tsv};
+pub use futures::{FromStream, IntoSink, SinkWriter, StreamReader, from_stream, into_sink};
 pub use generator::{Generator, generator};
 pub use iterator::{IteratorSource, iterator};
 pub use on_error::{ErrorPolicy, Plain, Results, Skipped};

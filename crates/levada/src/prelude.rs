@@ -1,8 +1,8 @@
 //! What job programs import: `use levada::prelude::*;`.
 
 pub use crate::connectors::{
-    BadRecord, files, for_each, generator, iterator, sink_channel, source_channel, stdout,
-    text_files,
+    BadRecord, files, for_each, from_stream, generator, into_sink, iterator, sink_channel,
+    source_channel, stdout, text_files,
 };
 pub use crate::{
     Aggregate, BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, EmitContext,
