@@ -1,5 +1,5 @@
 //! What every crate of Levada shares: time, keys and key groups, the codec, and the traits through which the engine
-//! sees the world outside (clock, randomness, disk, futures, standard output).
+//! sees the world outside (clock, randomness, disk, network, futures, standard output).
 //!
 //! This crate starts no thread and does no input or output of its own: the production side of its traits lives in
 //! `levada-runtime`, the simulated side in `levada-testing`.
@@ -21,6 +21,7 @@ pub mod executor;
 pub mod fault;
 pub mod key;
 pub mod marker;
+pub mod net;
 pub mod on_error;
 pub mod origin;
 pub mod output;

@@ -1,4 +1,4 @@
-//! Testing of jobs and operators: a simulator that owns time, randomness, disk and scheduling, a harness for operators
+//! Testing of jobs and operators: a simulator that owns time, randomness, disk, network and scheduling, a harness for operators
 //! with state, a sink that collects and one that stops.
 //!
 //! A [`Simulation`] runs a whole job on the calling thread. Everything that differs from one run to the next in
@@ -42,4 +42,4 @@ pub use collect::{Collected, Collecting, collect};
 pub use harness::Harness;
 pub use simulation::{Run, Simulated, Simulation};
 pub use valve::{Valve, Valved, valve};
-pub use world::{MemoryDisk, MemoryOutput, SeededRandom, VirtualClock};
+pub use world::{MemoryDisk, MemoryNet, MemoryOutput, Peer, SeededRandom, VirtualClock};

@@ -14,7 +14,9 @@ use levada_runtime::{Coordinator, Error, Event, TaskCell, Visitor, launch};
 use levada_state::StateError;
 
 use crate::scheduler::{SimulatedScheduler, Step};
-use crate::world::{MemoryDisk, MemoryOutput, SeededRandom, SimulatedExecutor, VirtualClock};
+use crate::world::{
+    MemoryDisk, MemoryNet, MemoryOutput, SeededRandom, SimulatedExecutor, VirtualClock,
+};
 
 /// A run of a job that is decided by a seed.
 #[derive(Clone)]
@@ -22,6 +24,7 @@ pub struct Simulation {
     seed: u64,
     runner: Runner,
     disk: MemoryDisk,
+    network: MemoryNet,
     output: MemoryOutput,
     parallelism: Option<usize>,
     one_credit: bool,
@@ -38,6 +41,7 @@ impl Simulation {
             seed,
             runner: Runner::new(),
             disk: MemoryDisk::default(),
+            network: MemoryNet::new(seed ^ 0x5ea_0f1e7),
             output: MemoryOutput::default(),
             parallelism: None,
             one_credit: false,
@@ -88,6 +92,12 @@ impl Simulation {
         &self.disk
     }
 
+    /// Whom the job can talk to.
+    #[must_use]
+    pub fn network(&self) -> &MemoryNet {
+        &self.network
+    }
+
     /// What the job writes to standard output.
     #[must_use]
     pub fn output(&self) -> &MemoryOutput {
@@ -109,6 +119,7 @@ impl Simulation {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             disk: Arc::new(self.disk.clone()),
             executor: Arc::new(executor.clone()),
+            network: Arc::new(self.network.clone()),
             output: Arc::new(self.output.clone()),
             random: Arc::new(SeededRandom::new(random.next())),
         };
@@ -132,6 +143,7 @@ impl Simulation {
             seed: self.seed,
             scheduler,
             clock,
+            network: self.network.clone(),
             coordinator: Some(coordinator),
             tasks,
             registry,
@@ -193,6 +205,7 @@ pub struct Simulated {
     seed: u64,
     scheduler: Arc<SimulatedScheduler>,
     clock: Arc<VirtualClock>,
+    network: MemoryNet,
     /// There until the job has ended.
     coordinator: Option<Coordinator>,
     tasks: Vec<Arc<TaskCell>>,
@@ -201,13 +214,15 @@ pub struct Simulated {
 }
 
 impl Simulated {
-    /// Polls one task, or moves time to the next timer. False if neither is possible.
+    /// Lets a peer in the network act, and polls one task or moves time to the next timer. False if none of this is
+    /// possible.
     pub fn step(&mut self) -> bool {
+        let acted = self.network.step();
         let step = self.scheduler.step(&self.tasks);
         let events = self.coordinator().hear();
         let heard = !events.is_empty();
         self.events.extend(events);
-        step != Step::Stuck || heard
+        step != Step::Stuck || heard || acted
     }
 
     /// Goes on until nothing can run and no timer is set, or the job has ended.

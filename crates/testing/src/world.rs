@@ -3,6 +3,7 @@
 mod clock;
 mod disk;
 mod executor;
+mod net;
 mod output;
 
 use levada_core::random::{Random, SplitMix64};
@@ -11,6 +12,7 @@ use levada_core::sync::Mutex;
 pub use clock::VirtualClock;
 pub use disk::MemoryDisk;
 pub(crate) use executor::SimulatedExecutor;
+pub use net::{MemoryNet, Peer};
 pub use output::MemoryOutput;
 
 /// Random numbers from a seed.
