@@ -1,9 +1,13 @@
 //! How records are divided among subtasks: nothing is lost, and each goes where the partitioner says.
 
+#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
+
 use std::collections::BTreeSet;
 
 use levada::prelude::*;
 use levada_testing::{Simulation, collect};
+
+type Exchange = fn(Stream<u64>) -> Stream<u64>;
 
 /// Sends numbers through an exchange from some subtasks to others; returns which consumer got each number from whom.
 fn route(
@@ -30,7 +34,7 @@ fn route(
 
 #[test]
 fn every_number_arrives_once_however_it_is_sent() {
-    let exchanges: [(&str, fn(Stream<u64>) -> Stream<u64>); 4] = [
+    let exchanges: [(&str, Exchange); 4] = [
         ("rebalance", Flow::rebalance),
         ("rescale", Flow::rescale),
         ("shuffle", Flow::shuffle),
