@@ -8,12 +8,13 @@ use std::any::type_name;
 use std::panic::Location;
 use std::sync::Arc;
 
-use levada_core::{Exchange, Key, Origin, Place};
+use levada_core::{BoxError, Exchange, Key, OnError, Origin, Place};
 use levada_graph::{Edge, Node, NodeKind, Pattern, StepSpec};
 use levada_operators::aggregate::Top;
 use levada_operators::step::{
     Emitter, ExpandStep, FilterStep, FlatMapStep, InspectStep, KeyStep, KeyedStep, MapStep,
 };
+use levada_operators::{Asynchronous, CallError, CallNode, Calls};
 use levada_runtime::wiring::{
     Discard, EdgeFactory, HashEdge, Head, PlainEdge, Records, Relay, SinkNode, SplitResultsNode,
     StepsNode,
@@ -458,6 +459,82 @@ pub trait Flow: Sized {
         (inner.add_output(node, place), inner.add_output(node, place))
     }
 
+    /// Makes an asynchronous call for each record: many at a time, on a thread for futures, with retries and time limits. The
+    /// results are a stream; a call that has failed fails the job.
+    ///
+    /// When as many calls run as [`Calls`] allows, the stream before waits. The records of calls whose results have not been
+    /// emitted are part of a snapshot: after a restore these calls are made again, before all others (at least once).
+    /// Restored at another parallelism, they may be made in another subtask than the later records of their key.
+    ///
+    /// The future runs on one thread with all others of the job, in a tokio runtime: it must not block. It may wait with
+    /// [`levada::sleep`](crate::sleep), whose time a simulation can own. A panic fails the job.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    /// use std::time::Duration;
+    ///
+    /// async fn country_of(address: String) -> Result<(String, &'static str), levada::BoxError> {
+    ///     levada::sleep(Duration::from_millis(1)).await;
+    ///     Ok((address, "PT"))
+    /// }
+    ///
+    /// fn countries(job: &Job) {
+    ///     job.source("addresses", iterator(vec!["10.0.0.1".to_owned()]))
+    ///         .call("countries", Calls::ordered(10).timeout(Duration::from_secs(5)), country_of)
+    ///         .sink("out", for_each(|(address, country)| println!("{address} {country}")));
+    /// }
+    /// # levada::Runner::new().run(countries)?;
+    /// # Ok::<(), levada::Error>(())
+    /// ```
+    #[track_caller]
+    fn call<B, F, R, E>(self, name: &str, calls: Calls, f: F) -> Stream<B>
+    where
+        F: Fn(Self::Item) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<B, E>> + Send + 'static,
+        E: Into<BoxError>,
+        B: Send + 'static,
+        Self::Item: Exchange + Clone,
+    {
+        let place = Location::caller();
+        let asynchronous = Asynchronous::new(calls, OnError::Fail, f);
+        calling(self.open(), name, place, asynchronous)
+    }
+
+    /// As [`call`](Flow::call), but a record whose call has failed is left out and counted.
+    #[track_caller]
+    fn call_or_skip<B, F, R, E>(self, name: &str, calls: Calls, f: F) -> Stream<B>
+    where
+        F: Fn(Self::Item) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<B, E>> + Send + 'static,
+        E: Into<BoxError>,
+        B: Send + 'static,
+        Self::Item: Exchange + Clone,
+    {
+        let place = Location::caller();
+        let asynchronous = Asynchronous::new(calls, OnError::Skip, f);
+        calling(self.open(), name, place, asynchronous)
+    }
+
+    /// As [`call`](Flow::call), but what has failed is emitted too, with its record: for
+    /// [`split_results`](Flow::split_results).
+    #[track_caller]
+    fn call_results<B, F, R, E>(
+        self,
+        name: &str,
+        calls: Calls,
+        f: F,
+    ) -> Stream<Result<B, CallError<Self::Item>>>
+    where
+        F: Fn(Self::Item) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<B, E>> + Send + 'static,
+        E: Into<BoxError>,
+        B: Send + 'static,
+        Self::Item: Exchange + Clone,
+    {
+        let place = Location::caller();
+        calling(self.open(), name, place, Asynchronous::results(calls, f))
+    }
+
     /// Ends the stream in a sink.
     #[track_caller]
     fn sink<K>(self, name: &str, sink: K) -> SinkHandle
@@ -572,6 +649,40 @@ impl<H: Head, S: Step<H::Out>> Flow for Pipe<H, S> {
     fn open(self) -> Self {
         self
     }
+}
+
+/// Adds a node that makes calls.
+fn calling<H, S, B, O>(
+    pipe: Pipe<H, S>,
+    name: &str,
+    place: Place,
+    asynchronous: Asynchronous<S::Out, B, O>,
+) -> Stream<O>
+where
+    H: Head,
+    S: Step<H::Out>,
+    S::Out: Exchange + Clone,
+    B: Send + 'static,
+    O: Send + 'static,
+{
+    let Pipe {
+        port, steps, specs, ..
+    } = pipe;
+    let inner = &port.inner;
+    let node = inner.add_node(
+        Node {
+            kind: NodeKind::Operator,
+            origin: Origin::new(name, place),
+            steps: specs,
+            parallelism: None,
+            parallelism_max: None,
+            blocking: false,
+            outputs: Vec::new(),
+        },
+        CallNode::<H, _, _, _, _>::new(steps, asynchronous),
+    );
+    inner.forward(&port, node, place, type_name::<H::Out>());
+    inner.add_output(node, place)
 }
 
 /// One edge into an operator that is about to be made.

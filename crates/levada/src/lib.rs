@@ -50,13 +50,15 @@ pub use flow::{Flow, Pipe};
 pub use job::Job;
 pub use keyed::{Keyed, Updates};
 pub use levada_connectors as connectors;
+pub use levada_core::executor::sleep;
+pub use levada_core::retry::Retry;
 pub use levada_core::{BoxError, Exchange, Key, KeyGroups, OnError, State, Timestamp};
 pub use levada_graph::{BufferOptions, Plan};
 pub use levada_operators::step::Emitter;
 pub use levada_operators::{
-    Aggregate, Aggregates, AggregatingState, BroadcastContext, BroadcastProcess, CoContext,
-    CoProcess, Context, EmitContext, KeyedContext, ListState, MapState, OpenContext, Process,
-    Reducer, ReducingState, SideOutput, ValueState, aggregate,
+    Aggregate, Aggregates, AggregatingState, BroadcastContext, BroadcastProcess, CallError, Calls,
+    CoContext, CoProcess, Context, EmitContext, KeyedContext, ListState, MapState, OpenContext,
+    Permanent, Process, Reducer, ReducingState, SideOutput, ValueState, aggregate,
 };
 pub use levada_runtime::metrics;
 pub use levada_runtime::{

@@ -4,6 +4,7 @@
 //! name; they keep a table per key group and can be stopped, saved and restored between any two of their outputs.
 
 pub mod aggregate;
+mod call;
 mod deduplicate;
 mod kinds;
 pub mod process;
@@ -12,6 +13,7 @@ mod state_check;
 pub mod step;
 
 pub use aggregate::{Aggregate, Aggregates};
+pub use call::{Asynchronous, CallError, CallNode, Calls, Permanent};
 pub use deduplicate::Deduplicate;
 pub use kinds::{AggregatingState, ListState, MapState, Reducer, ReducingState, ValueState};
 pub use process::{

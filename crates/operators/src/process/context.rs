@@ -2,6 +2,7 @@
 
 use levada_core::{BoxError, Key, KeyGroup, Origin, State, Timestamp};
 use levada_runtime::Turn;
+use levada_runtime::metrics::user::SubtaskMetrics;
 use levada_state::Place;
 
 use crate::process::keyed::{KeyedValues, give_up};
@@ -9,11 +10,12 @@ use crate::process::outputs::Outputs;
 use crate::process::{CoProcess, Process, SideOutput};
 
 /// The subtask that a process is opened in.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct OpenContext {
     pub(crate) operator: Origin,
     pub(crate) subtask: usize,
     pub(crate) parallelism: usize,
+    pub(crate) metrics: SubtaskMetrics,
 }
 
 impl OpenContext {
@@ -33,6 +35,12 @@ impl OpenContext {
     #[must_use]
     pub fn parallelism(&self) -> usize {
         self.parallelism
+    }
+
+    /// Counters, gauges and histograms of the process, to be kept in its fields.
+    #[must_use]
+    pub fn metrics(&self) -> &SubtaskMetrics {
+        &self.metrics
     }
 }
 

@@ -75,6 +75,7 @@ impl<L: Logic> Processing<L> {
             operator: subtask.operator.clone(),
             subtask: subtask.index,
             parallelism: subtask.parallelism,
+            metrics: subtask.metrics(),
         };
         blaming(&subtask.operator, || logic.open(&context))?;
         Ok(Self {

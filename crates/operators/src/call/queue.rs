@@ -1,0 +1,338 @@
+//! The calls of an operator, from their records to their results.
+
+use std::collections::VecDeque;
+
+use levada_core::executor::Spawned;
+use levada_core::{Moment, Timestamp};
+
+use crate::call::CallError;
+
+/// Calls in the order of their records, with the watermarks between them.
+///
+/// A call stays in the queue until its result is taken. Results are taken in order, or as soon as they are there; but none
+/// leaves before a watermark that came before it.
+pub(crate) struct Queue<T, B> {
+    ordered: bool,
+    slots: VecDeque<Slot<T, B>>,
+    /// The number of the slot at the front.
+    first: u64,
+    /// Slots that hold a call.
+    calls: usize,
+    /// Without order: the calls before the first watermark that are done, in the order in which they were.
+    done: VecDeque<u64>,
+    /// Without order: the number of the first watermark's slot.
+    barrier: Option<u64>,
+}
+
+enum Slot<T, B> {
+    Call(Box<Waiting<T, B>>),
+    Watermark(Timestamp),
+    /// A call whose result has been taken.
+    Taken,
+}
+
+/// A call in the queue.
+pub(crate) struct Waiting<T, B> {
+    /// The record, for a snapshot.
+    pub(crate) record: T,
+    pub(crate) timestamp: Timestamp,
+    /// When the record left its source.
+    pub(crate) born: Moment,
+    result: Option<Result<B, CallError<T>>>,
+    /// Ends the future when it is dropped.
+    _future: Option<Spawned>,
+}
+
+/// What leaves the queue.
+pub(crate) enum Next<T, B> {
+    Result {
+        result: Result<B, CallError<T>>,
+        timestamp: Timestamp,
+        born: Moment,
+    },
+    Watermark(Timestamp),
+}
+
+impl<T, B> Queue<T, B> {
+    pub(crate) fn new(ordered: bool) -> Self {
+        Self {
+            ordered,
+            slots: VecDeque::new(),
+            first: 0,
+            calls: 0,
+            done: VecDeque::new(),
+            barrier: None,
+        }
+    }
+
+    /// How many calls there are.
+    pub(crate) fn calls(&self) -> usize {
+        self.calls
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// The number that the next call will have.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.first + self.slots.len() as u64
+    }
+
+    /// Adds a call that has been started.
+    pub(crate) fn add(&mut self, record: T, timestamp: Timestamp, born: Moment, future: Spawned) {
+        self.calls += 1;
+        self.slots.push_back(Slot::Call(Box::new(Waiting {
+            record,
+            timestamp,
+            born,
+            result: None,
+            _future: Some(future),
+        })));
+    }
+
+    /// Adds a watermark; one that directly follows another one takes its place.
+    pub(crate) fn add_watermark(&mut self, watermark: Timestamp) {
+        if let Some(Slot::Watermark(last)) = self.slots.back_mut() {
+            *last = watermark;
+            return;
+        }
+        let number = self.next_number();
+        self.slots.push_back(Slot::Watermark(watermark));
+        self.barrier.get_or_insert(number);
+    }
+
+    /// A call has ended.
+    pub(crate) fn end(&mut self, number: u64, result: Result<B, CallError<T>>) {
+        let index = usize::try_from(number - self.first).expect("a queue is shorter than that");
+        let Some(Slot::Call(call)) = self.slots.get_mut(index) else {
+            unreachable!("a call is in the queue until its result is taken")
+        };
+        debug_assert!(call.result.is_none(), "a call ends once");
+        call.result = Some(result);
+        if !self.ordered && self.barrier.is_none_or(|barrier| number < barrier) {
+            self.done.push_back(number);
+        }
+    }
+
+    /// Whether something may leave now.
+    pub(crate) fn can_leave(&self) -> bool {
+        match self.slots.front() {
+            Some(Slot::Call(call)) if self.ordered => call.result.is_some(),
+            Some(Slot::Call(_)) => !self.done.is_empty(),
+            Some(Slot::Watermark(_) | Slot::Taken) => true,
+            None => false,
+        }
+    }
+
+    /// Takes what may leave now.
+    pub(crate) fn take_next(&mut self) -> Option<Next<T, B>> {
+        while let Some(Slot::Taken) = self.slots.front() {
+            self.pop();
+        }
+        if let Some(Slot::Watermark(watermark)) = self.slots.front() {
+            let watermark = *watermark;
+            self.pop();
+            self.find_barrier();
+            return Some(Next::Watermark(watermark));
+        }
+        let index = if self.ordered {
+            0
+        } else {
+            let number = self.done.pop_front()?;
+            usize::try_from(number - self.first).expect("a queue is shorter than that")
+        };
+        let slot = self.slots.get_mut(index)?;
+        if let Slot::Call(call) = &*slot
+            && call.result.is_none()
+        {
+            return None;
+        }
+        let Slot::Call(call) = std::mem::replace(slot, Slot::Taken) else {
+            unreachable!("only calls end")
+        };
+        self.calls -= 1;
+        Some(Next::Result {
+            timestamp: call.timestamp,
+            born: call.born,
+            result: call.result.expect("it has just been looked at"),
+        })
+    }
+
+    /// The records of all calls, in their order.
+    pub(crate) fn records(&self) -> impl Iterator<Item = (Timestamp, &T)> {
+        self.slots.iter().filter_map(|slot| match slot {
+            Slot::Call(call) => Some((call.timestamp, &call.record)),
+            Slot::Watermark(_) | Slot::Taken => None,
+        })
+    }
+
+    /// Ends all calls.
+    pub(crate) fn clear(&mut self) {
+        let ordered = self.ordered;
+        let first = self.next_number();
+        *self = Self {
+            first,
+            ..Self::new(ordered)
+        };
+    }
+
+    fn pop(&mut self) {
+        self.slots.pop_front();
+        self.first += 1;
+    }
+
+    /// After a watermark has left: the calls up to the next one may leave when they are done, and some are.
+    fn find_barrier(&mut self) {
+        self.barrier = None;
+        for (number, slot) in (self.first..).zip(&self.slots) {
+            match slot {
+                Slot::Watermark(_) => {
+                    self.barrier = Some(number);
+                    return;
+                }
+                Slot::Call(call) if !self.ordered && call.result.is_some() => {
+                    self.done.push_back(number);
+                }
+                Slot::Call(_) | Slot::Taken => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Add,
+        Watermark,
+        /// Ends one of the calls that run.
+        End(prop::sample::Index),
+        Take,
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            3 => Just(Act::Add),
+            1 => Just(Act::Watermark),
+            3 => any::<prop::sample::Index>().prop_map(Act::End),
+            3 => Just(Act::Take),
+        ]
+    }
+
+    fn nothing_runs() -> Spawned {
+        Spawned::new(|| {})
+    }
+
+    /// What was put in, and what has come out: results by number, watermarks as they are.
+    #[derive(Clone, Copy, Debug, Eq, PartialEq)]
+    enum Item {
+        Call(u64),
+        Watermark(i64),
+    }
+
+    fn check(ordered: bool, acts: Vec<Act>) -> Result<(), TestCaseError> {
+        let mut queue = Queue::<u64, u64>::new(ordered);
+        let (mut into, mut out) = (Vec::new(), Vec::new());
+        let mut running = Vec::new();
+        let mut take = |queue: &mut Queue<u64, u64>| match queue.take_next() {
+            Some(Next::Result { result, .. }) => {
+                out.push(Item::Call(result.expect("every call succeeds")));
+                true
+            }
+            Some(Next::Watermark(Timestamp(watermark))) => {
+                out.push(Item::Watermark(watermark));
+                true
+            }
+            None => false,
+        };
+        for (time, act) in acts.into_iter().enumerate() {
+            match act {
+                Act::Add => {
+                    let number = queue.next_number();
+                    queue.add(number, Timestamp::MIN, Moment::ZERO, nothing_runs());
+                    running.push(number);
+                    into.push(Item::Call(number));
+                }
+                Act::Watermark => {
+                    queue.add_watermark(Timestamp(time as i64));
+                    into.push(Item::Watermark(time as i64));
+                }
+                Act::End(index) if !running.is_empty() => {
+                    let number = running.swap_remove(index.index(running.len()));
+                    queue.end(number, Ok(number));
+                }
+                Act::End(_) => {}
+                Act::Take => {
+                    let could = queue.can_leave();
+                    let taken = take(&mut queue);
+                    prop_assert!(could || !taken);
+                    prop_assert!(taken || !queue.can_leave());
+                }
+            }
+            prop_assert!(queue.calls() >= running.len());
+        }
+        for number in running {
+            queue.end(number, Ok(number));
+        }
+        while take(&mut queue) {}
+        prop_assert!(queue.is_empty() && queue.calls() == 0);
+
+        // Every call came out once, and before and after the watermarks that it went in between.
+        let watermarks = |items: &[Item], call: u64| {
+            let at = items.iter().position(|item| *item == Item::Call(call));
+            let before = items[..at.expect("every call is there")].iter();
+            before
+                .filter_map(|item| match item {
+                    Item::Watermark(watermark) => Some(*watermark),
+                    Item::Call(_) => None,
+                })
+                .max()
+        };
+        let calls = |items: &[Item]| -> Vec<_> {
+            let calls = items.iter().filter(|item| matches!(item, Item::Call(_)));
+            calls.copied().collect()
+        };
+        for item in calls(&into) {
+            let Item::Call(call) = item else { continue };
+            prop_assert_eq!(watermarks(&into, call), watermarks(&out, call));
+        }
+        let mut found = calls(&out);
+        if !ordered {
+            found.sort_by_key(|item| into.iter().position(|other| other == item));
+        }
+        prop_assert_eq!(found, calls(&into));
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn results_leave_in_order(acts in prop::collection::vec(act(), 0..200)) {
+            check(true, acts)?;
+        }
+
+        #[test]
+        fn without_order_no_result_passes_a_watermark(acts in prop::collection::vec(act(), 0..200)) {
+            check(false, acts)?;
+        }
+    }
+
+    #[test]
+    fn a_result_is_taken_as_soon_as_it_is_there() {
+        let mut queue = Queue::<u64, u64>::new(false);
+        for n in 0..3 {
+            queue.add(n, Timestamp::MIN, Moment::ZERO, nothing_runs());
+        }
+        queue.end(2, Ok(2));
+        assert!(matches!(
+            queue.take_next(),
+            Some(Next::Result { result: Ok(2), .. })
+        ));
+        assert!(queue.take_next().is_none());
+        assert_eq!(queue.records().count(), 2);
+    }
+}
