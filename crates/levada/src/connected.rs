@@ -151,7 +151,7 @@ impl<K: Key, A: Exchange> Keyed<K, A> {
     ///         }
     ///     }
     ///
-    ///     fn broadcast(&self, new: &u64, limit: &mut u64, _: &mut EmitContext<'_, (String, u64)>) {
+    ///     fn broadcast(&self, new: &u64, limit: &mut u64, _: &mut SharedContext<'_, Self>) {
     ///         *limit = (*limit).max(*new);
     ///     }
     /// }

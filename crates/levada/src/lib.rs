@@ -57,8 +57,9 @@ pub use levada_graph::{BufferOptions, Plan};
 pub use levada_operators::step::Emitter;
 pub use levada_operators::{
     Aggregate, Aggregates, AggregatingState, BroadcastContext, BroadcastProcess, CallError, Calls,
-    CoContext, CoProcess, Context, EmitContext, KeyedContext, ListState, MapState, OpenContext,
-    Permanent, Process, Reducer, ReducingState, SideOutput, ValueState, aggregate,
+    CoContext, CoProcess, Context, KeyedContext, KeysContext, ListState, MapState, OpenContext,
+    OutputEmitter, Permanent, Process, Reducer, ReducingState, SharedContext, SideOutput,
+    ValueState, aggregate,
 };
 pub use levada_runtime::metrics;
 pub use levada_runtime::{

@@ -5,7 +5,7 @@ pub use crate::connectors::{
     source_channel, stdout, text_files,
 };
 pub use crate::{
-    Aggregate, BroadcastContext, BroadcastProcess, Calls, CoContext, CoProcess, Context,
-    EmitContext, Flow, Job, Keyed, ListState, MapState, OnError, OpenContext, Process, SideOutput,
-    Stream, Timestamp, ValueState,
+    Aggregate, BroadcastContext, BroadcastProcess, Calls, CoContext, CoProcess, Context, Flow, Job,
+    Keyed, ListState, MapState, OnError, OpenContext, Process, SharedContext, SideOutput, Stream,
+    Timestamp, ValueState,
 };

@@ -145,7 +145,12 @@ fn they_can_be_read_while_the_job_runs() {
 /// The message of a job that cannot be built or opened, with the line that is to blame.
 #[track_caller]
 fn refused(job: impl Fn(&Job), expected: &[&str]) {
-    let error = format!("{:?}", Simulation::new(0).run(job).unwrap_err());
+    let error = format!(
+        "{:?}",
+        Simulation::new(0)
+            .run(job)
+            .expect_err("the job does not start")
+    );
     for part in expected {
         assert!(error.contains(part), "`{part}` is not in: {error}");
     }
@@ -204,7 +209,7 @@ fn a_sink_whose_metric_cannot_be_does_not_start() {
         |job| {
             job.source("numbers", iterator(0..3u64))
                 .sink("out", Wrong)
-                .parallelism(1)
+                .parallelism(1);
         },
         &["`out`", "`taken` is a gauge and cannot be a counter too"],
     );

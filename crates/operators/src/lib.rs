@@ -17,7 +17,7 @@ pub use call::{Asynchronous, CallError, CallNode, Calls, Permanent};
 pub use deduplicate::Deduplicate;
 pub use kinds::{AggregatingState, ListState, MapState, Reducer, ReducingState, ValueState};
 pub use process::{
-    BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, EmitContext, KeyedContext,
-    OpenContext, Process, ProcessNode, SideOutput, SidePorts,
+    BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, KeyedContext, KeysContext,
+    OpenContext, OutputEmitter, Process, ProcessNode, SharedContext, SideOutput, SidePorts,
 };
 pub use running::RunningNode;

@@ -13,7 +13,9 @@ mod single;
 
 pub use broadcast::{BroadcastContext, BroadcastProcess, Informed, InformedWithoutKeys};
 pub use connected::{CoProcess, Connected};
-pub use context::{CoContext, Context, EmitContext, KeyedContext, OpenContext};
+pub use context::{
+    CoContext, Context, KeyedContext, KeysContext, OpenContext, OutputEmitter, SharedContext,
+};
 pub use node::{ProcessNode, SidePorts};
 pub use operator::{Logic, Parts};
 pub use side::SideOutput;

@@ -229,7 +229,7 @@ impl BroadcastProcess for Weighted {
         &self,
         weight: &u64,
         weights: &mut MapState<u64, u64>,
-        _: &mut EmitContext<'_, Self::Out>,
+        _: &mut SharedContext<'_, Self>,
     ) {
         weights.insert(*weight % 4, *weight);
     }
@@ -299,7 +299,7 @@ impl BroadcastProcess for Allowed {
         }
     }
 
-    fn broadcast(&self, rule: &u64, rules: &mut ListState<u64>, _: &mut EmitContext<'_, u64>) {
+    fn broadcast(&self, rule: &u64, rules: &mut ListState<u64>, _: &mut SharedContext<'_, Self>) {
         rules.add(*rule);
     }
 }

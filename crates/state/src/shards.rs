@@ -127,6 +127,10 @@ impl<T> Shards<T> {
         self.shards.iter().flatten()
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.shards.iter_mut().flatten()
+    }
+
     /// Removes the next entry from the cursor on, and moves the cursor behind it. No entry may be added meanwhile.
     pub(crate) fn take_next(&mut self, cursor: &mut Cursor) -> Option<T> {
         while let Some(shard) = self.shards.get_mut(cursor.shard) {

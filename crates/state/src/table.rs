@@ -144,6 +144,12 @@ impl<K: Key, V> KeyedTable<K, V> {
         entry.expect("a key stays in its place").group
     }
 
+    /// All keys with their values, in an order that depends on the seed and on how the table has grown.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
+        let entries = self.entries.iter_mut();
+        entries.map(|entry| (&entry.key, &mut entry.value))
+    }
+
     /// Removes a key; returns its value.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let place = self.find(key)?;

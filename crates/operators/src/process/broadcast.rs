@@ -4,7 +4,7 @@ use levada_core::{BoxError, Exchange, Key, State};
 use levada_runtime::{KeyedRecord, ToAll, Turn, Two};
 
 use crate::process::operator::{Logic, Parts};
-use crate::process::{EmitContext, KeyedContext, OpenContext};
+use crate::process::{KeyedContext, KeysContext, OpenContext, SharedContext};
 
 /// An operator of the user's that holds its records against state that is broadcast: rules, prices, settings.
 ///
@@ -50,7 +50,7 @@ pub trait BroadcastProcess: Clone + Send + 'static {
         &self,
         record: &Self::Broadcast,
         shared: &mut Self::Shared,
-        context: &mut EmitContext<'_, Self::Out>,
+        context: &mut SharedContext<'_, Self>,
     );
 
     /// Called once in each subtask that was built: after the last record, a cancel, a failure, or when another subtask
@@ -98,7 +98,7 @@ impl<P: BroadcastProcess> Logic for Informed<P> {
                     .element(&keyed.record, parts.shared.get(), &mut context);
             }
             Two::Second(ToAll(record)) => {
-                let mut context = EmitContext::new(parts.outputs, turn);
+                let mut context = KeysContext::new(parts.values, parts.outputs, turn);
                 self.0
                     .broadcast(record, parts.shared.get_mut(), &mut context);
             }
@@ -139,7 +139,7 @@ where
                 self.0.element(record, parts.shared.get(), &mut context);
             }
             Two::Second(record) => {
-                let mut context = EmitContext::new(parts.outputs, turn);
+                let mut context = KeysContext::new(parts.values, parts.outputs, turn);
                 self.0
                     .broadcast(record, parts.shared.get_mut(), &mut context);
             }

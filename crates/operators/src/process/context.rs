@@ -7,7 +7,7 @@ use levada_state::Place;
 
 use crate::process::keyed::{KeyedValues, give_up};
 use crate::process::outputs::Outputs;
-use crate::process::{CoProcess, Process, SideOutput};
+use crate::process::{BroadcastProcess, CoProcess, Process, SideOutput};
 
 /// The subtask that a process is opened in.
 #[derive(Clone)]
@@ -139,23 +139,72 @@ impl<'a, K: Key, S: State, O: Send + 'static> KeyedContext<'a, K, S, O> {
     }
 }
 
-/// The outputs alone, for a record that has no key.
-pub struct EmitContext<'a, O> {
+/// What a [`BroadcastProcess`] sees while it has a broadcast record in hand.
+pub type SharedContext<'a, P> = KeysContext<
+    'a,
+    <P as BroadcastProcess>::Key,
+    <P as BroadcastProcess>::State,
+    <P as BroadcastProcess>::Out,
+>;
+
+/// All keys of the subtask and the outputs, for a record that has no key.
+pub struct KeysContext<'a, K, S, O> {
+    values: &'a mut KeyedValues<K, S>,
+    emitter: OutputEmitter<'a, O>,
+}
+
+/// The outputs of an operator, while a key's state is borrowed.
+pub struct OutputEmitter<'a, O> {
     outputs: &'a mut Outputs<O>,
     turn: &'a mut Turn,
 }
 
-impl<'a, O: Send + 'static> EmitContext<'a, O> {
-    pub(crate) fn new(outputs: &'a mut Outputs<O>, turn: &'a mut Turn) -> Self {
-        Self { outputs, turn }
+impl<'a, K: Key, S: State, O: Send + 'static> KeysContext<'a, K, S, O> {
+    pub(crate) fn new(
+        values: &'a mut KeyedValues<K, S>,
+        outputs: &'a mut Outputs<O>,
+        turn: &'a mut Turn,
+    ) -> Self {
+        Self {
+            values,
+            emitter: OutputEmitter { outputs, turn },
+        }
     }
 
     /// The record's event time; [`Timestamp::MIN`] if it was given none.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
-        self.turn.timestamp
+        self.emitter.turn.timestamp
     }
 
+    /// Shows the state of every key of this subtask, in no particular order. Together the subtasks see every key once.
+    pub fn for_each_key(&mut self, mut f: impl FnMut(&K, &mut S, &mut OutputEmitter<'_, O>)) {
+        let mut emitter = OutputEmitter {
+            outputs: self.emitter.outputs,
+            turn: self.emitter.turn,
+        };
+        for (key, state) in self.values.table.iter_mut() {
+            f(key, state, &mut emitter);
+        }
+    }
+
+    /// Emits a record on the main output.
+    pub fn emit(&mut self, record: O) {
+        self.emitter.emit(record);
+    }
+
+    /// Emits a record on a side output.
+    pub fn emit_to<T: Send + 'static>(&mut self, side: &SideOutput<T>, record: T) {
+        self.emitter.emit_to(side, record);
+    }
+
+    /// Ends the job with an error of this operator.
+    pub fn fail(&mut self, error: impl Into<BoxError>) {
+        self.emitter.outputs.fail(error, self.emitter.turn);
+    }
+}
+
+impl<O: Send + 'static> OutputEmitter<'_, O> {
     /// Emits a record on the main output.
     pub fn emit(&mut self, record: O) {
         self.outputs.emit(record, self.turn);
@@ -164,10 +213,5 @@ impl<'a, O: Send + 'static> EmitContext<'a, O> {
     /// Emits a record on a side output.
     pub fn emit_to<T: Send + 'static>(&mut self, side: &SideOutput<T>, record: T) {
         self.outputs.emit_to(side, record, self.turn);
-    }
-
-    /// Ends the job with an error of this operator.
-    pub fn fail(&mut self, error: impl Into<BoxError>) {
-        self.outputs.fail(error, self.turn);
     }
 }
