@@ -68,7 +68,7 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// That of `make`; the key is not added then.
     ///
     /// # Panics
-    /// If the group is another subtask's.
+    /// If the group is another subtask's, or if the key is not equal to itself.
     #[inline]
     pub fn get_or_insert<E>(
         &mut self,
@@ -79,6 +79,13 @@ impl<K: Key, V> KeyedTable<K, V> {
             self.hasher.hash_one(key),
             |entry| entry.key == *key,
             || {
+                // Such a key would never be found again, and each of its records would add another one.
+                #[expect(clippy::eq_op, reason = "that this can be false is what is asked")]
+                let reflexive = *key == *key;
+                assert!(
+                    reflexive,
+                    "a key is not equal to itself (is there a NaN in it?)"
+                );
                 let (group, value) = make()?;
                 assert!(
                     self.owned.contains(&group.0),
