@@ -1,12 +1,15 @@
 //! The coordinator of a run: hears from every task, and brings the job to one end.
 //!
 //! ```text
-//!            all prepared or finished            all finished
-//!  Running ─────────────────────────▶ Committing ────────────▶ Ended
-//!     │ failure, cancel                   │ failure
-//!     └──────────────▶ Aborting ◀─────────┘
-//!                          └───────────── all finished ──────▶ Ended
+//!            all prepared or finished            all committed or finished           all finished
+//!  Running ─────────────────────────▶ Committing ────────────────────────▶ Settling ─────────────▶ Ended
+//!     │ failure, cancel                   │ failure                           │ failure
+//!     └──────────────▶ Aborting ◀─────────┴───────────────────────────────────┘
+//!                          └───────────────────────────────────── all finished ──────────────────▶ Ended
 //! ```
+//!
+//! Sinks commit first; then the sources that keep how far they have been read do so. In the other order a crash in between
+//! would lose what the sinks had not committed yet.
 //!
 //! It is a state machine without a thread: one drives it in production, the simulator calls it between two polls.
 
@@ -36,6 +39,7 @@ pub struct Coordinator {
 enum Phase {
     Running,
     Committing,
+    Settling,
     Aborting,
 }
 
@@ -43,6 +47,7 @@ enum Phase {
 enum State {
     Running,
     Prepared,
+    Committed,
     Ended,
 }
 
@@ -83,6 +88,7 @@ impl Coordinator {
         let mut events = Vec::new();
         match report {
             Report::Prepared(task) => self.state[task] = State::Prepared,
+            Report::Committed(task) => self.state[task] = State::Committed,
             Report::Finished(task) => self.state[task] = State::Ended,
             Report::Failed(task, failure) => {
                 self.state[task] = State::Ended;
@@ -98,18 +104,20 @@ impl Coordinator {
         if self.phase == Phase::Running && all_prepared {
             self.phase = Phase::Committing;
             events.push(Event::Committing);
-            for task in 0..self.tasks.len() {
-                if self.state[task] == State::Prepared {
-                    self.tell(task, Command::Commit);
-                }
-            }
+            self.tell_all(State::Prepared, Command::Commit);
+        }
+        let mut states = self.state.iter();
+        let all_committed = states.all(|state| matches!(state, State::Committed | State::Ended));
+        if self.phase == Phase::Committing && all_committed {
+            self.phase = Phase::Settling;
+            self.tell_all(State::Committed, Command::Settle);
         }
         events
     }
 
     /// Gives up the run, unless its sinks are committing: some may have by now, so the others must too.
     pub fn cancel(&mut self) {
-        if self.phase != Phase::Committing {
+        if !matches!(self.phase, Phase::Committing | Phase::Settling) {
             self.abort(Err(Error::Cancelled));
         }
     }
@@ -180,8 +188,16 @@ impl Coordinator {
         }
     }
 
+    fn tell_all(&self, state: State, command: Command) {
+        for task in 0..self.tasks.len() {
+            if self.state[task] == state {
+                self.tell(task, command);
+            }
+        }
+    }
+
     fn tell(&self, task: usize, command: Command) {
-        // The mailbox has room for both commands a task can get; one that has ended does not listen.
+        // The mailbox has room for all commands a task can get; one that has ended does not listen.
         let _ = self.commands[task].try_send(command);
         self.tasks[task].wake();
     }

@@ -22,7 +22,7 @@ use crate::push::Ending;
 use crate::scheduler::Schedule;
 use crate::stage::Stage;
 use crate::subtask::Subtask;
-use crate::task::{Report, TaskCell, TaskWaker};
+use crate::task::{Command, Duties, Report, TaskCell, TaskWaker};
 use crate::throttle::Throttle;
 use crate::wiring::{AnyGate, AnyPort, AnyPush, Built, Program, SenderParts, Shared};
 
@@ -124,11 +124,10 @@ pub fn launch(
     let (reports, received) = bounded(tasks.len() * Report::MAX);
     let mut commands = Vec::new();
     let registry = Arc::new(registry);
-    for (task, Construction { stage, has_sink }) in tasks.iter().zip(stages) {
-        // A task is told to commit or abort once, and perhaps to abort after that.
-        let (sender, receiver) = bounded(2);
+    for (task, Construction { stage, duties }) in tasks.iter().zip(stages) {
+        let (sender, receiver) = bounded(Command::MAX);
         commands.push(sender);
-        task.launch(stage, has_sink, receiver, reports.clone());
+        task.launch(stage, duties, receiver, reports.clone());
     }
     let sources = plan
         .graph()
@@ -145,7 +144,7 @@ pub fn launch(
 /// A stage of one subtask, built.
 struct Construction {
     stage: Box<dyn Stage>,
-    has_sink: bool,
+    duties: Duties,
 }
 
 /// Closes stages that will not run, since another could not be built: what they have opened must not be left behind.
@@ -187,14 +186,15 @@ impl Wiring<'_> {
         self.open_channels();
         let mut built = Vec::new();
         for stage in self.plan.stages() {
-            let has_sink = stage
-                .nodes
-                .iter()
-                .any(|node| self.plan.graph().node(*node).outputs.is_empty());
+            let mut nodes = stage.nodes.iter();
+            let duties = Duties {
+                sink: nodes.any(|node| self.plan.graph().node(*node).outputs.is_empty()),
+                source: self.program.nodes[stage.head.0 as usize].commits(),
+            };
             for index in 0..stage.parallelism {
                 let head = &self.plan.graph().node(stage.head).origin;
                 match guarded(head, || self.build_stage(stage, index)) {
-                    Ok(stage) => built.push(Construction { stage, has_sink }),
+                    Ok(stage) => built.push(Construction { stage, duties }),
                     Err(failure) => {
                         abandon(built, head);
                         return Err(failure);

@@ -83,6 +83,26 @@ pub trait Source: Send + Sync + 'static {
         context: &ReaderContext,
     ) -> Result<Self::Reader, BoxError>;
 
+    /// Whether the source keeps by itself how far it has been read, and so wants [`commit`](Source::commit) to be called.
+    fn commits(&self) -> bool {
+        false
+    }
+
+    /// Keeps how far splits have been read: those that one subtask has read to their end, each with the position at its
+    /// end. Called once for a subtask, when every sink of the job has committed, and never if the job fails before: what
+    /// is kept has been processed. A crash between the sinks and this call repeats records, and loses none.
+    ///
+    /// # Errors
+    /// If it cannot be kept. The job fails then, although its output has been committed.
+    fn commit(
+        &self,
+        read: &[(Self::Split, <Self::Reader as Reader>::Position)],
+        context: &ReaderContext,
+    ) -> Result<(), BoxError> {
+        let _ = (read, context);
+        Ok(())
+    }
+
     /// The most subtasks the source can use, with the reason; none if there is no limit.
     fn parallelism_max(&self) -> Option<(usize, &'static str)> {
         None

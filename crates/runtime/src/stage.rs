@@ -49,6 +49,15 @@ pub trait Stage: Send {
     /// # Errors
     /// If an operator's `close` or a sink's commit fails.
     fn close(&mut self, ending: Ending) -> Result<(), Failure>;
+
+    /// Keeps how far the source has been read, after every sink of the job has committed. Called after `close`, and only
+    /// for a stage whose source wants it.
+    ///
+    /// # Errors
+    /// If it cannot be kept.
+    fn settle(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 /// What a stage says after a poll.

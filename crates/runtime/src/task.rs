@@ -22,8 +22,24 @@ use crate::turn::{Limits, Turn};
 pub(crate) enum Command {
     /// The whole job has come to its end.
     Commit,
+    /// Every sink has committed.
+    Settle,
     /// Give up.
     Abort,
+}
+
+impl Command {
+    /// A task is told to commit and to settle, and perhaps to abort at any time.
+    pub(crate) const MAX: usize = 3;
+}
+
+/// What a task does at the end of the whole job.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Duties {
+    /// Its sinks commit.
+    pub(crate) sink: bool,
+    /// Its source keeps how far it has been read, once every sink has committed.
+    pub(crate) source: bool,
 }
 
 /// What a task tells the coordinator: at most [`Report::MAX`] times in its life.
@@ -31,6 +47,8 @@ pub(crate) enum Command {
 pub(crate) enum Report {
     /// Its input is complete and its sinks have prepared; it waits for [`Command::Commit`].
     Prepared(usize),
+    /// Its sinks have committed; it waits for [`Command::Settle`].
+    Committed(usize),
     /// It is done, and has closed what it had.
     Finished(usize),
     /// It has failed, and has closed what it had.
@@ -38,8 +56,8 @@ pub(crate) enum Report {
 }
 
 impl Report {
-    /// A task is prepared once, and ends once.
-    pub(crate) const MAX: usize = 2;
+    /// A task is prepared once, commits once, and ends once.
+    pub(crate) const MAX: usize = 3;
 }
 
 /// The target of the tasks' spans in the logs: they have no events, so that a filter can let them through by it.
@@ -62,11 +80,11 @@ pub struct TaskCell {
 struct Body {
     id: usize,
     stage: Box<dyn Stage>,
-    has_sink: bool,
+    duties: Duties,
     turn: Turn,
     commands: Receiver<Command>,
     reports: Sender<Report>,
-    /// Waiting for the end of the whole job.
+    /// Waiting for the end of the whole job, or for the sinks of others.
     prepared: bool,
     closed: bool,
 }
@@ -114,14 +132,14 @@ impl TaskCell {
     pub(crate) fn launch(
         self: &Arc<Self>,
         stage: Box<dyn Stage>,
-        has_sink: bool,
+        duties: Duties,
         commands: Receiver<Command>,
         reports: Sender<Report>,
     ) {
         *self.body.lock() = Some(Body {
             id: self.id,
             stage,
-            has_sink,
+            duties,
             turn: Turn::new(Arc::clone(&self.clocked.clock)),
             commands,
             reports,
@@ -264,8 +282,15 @@ impl Body {
 
     fn advance(&mut self, limits: Limits, now: Moment) -> Result<Polled, Failure> {
         match self.commands.try_recv() {
+            // Its sinks have committed, and its source keeps nothing: what it has read is read again.
+            Ok(Command::Abort) if self.closed => return Ok(self.finish()),
             Ok(Command::Abort) => return self.close(Ending::Abort),
+            Ok(Command::Commit) if self.duties.source => return self.commit(),
             Ok(Command::Commit) => return self.close(Ending::Commit),
+            Ok(Command::Settle) => {
+                self.stage.settle()?;
+                return Ok(self.finish());
+            }
             Err(_) => {}
         }
         if self.prepared {
@@ -280,7 +305,7 @@ impl Body {
             Progress::More => Ok(Polled::Yield),
             Progress::Idle => Ok(Polled::Sleep(Activity::Idle)),
             Progress::Blocked => Ok(Polled::Sleep(Activity::Backpressured)),
-            Progress::Ended if self.has_sink => {
+            Progress::Ended if self.duties.sink || self.duties.source => {
                 self.prepared = true;
                 self.report(Report::Prepared(self.id));
                 Ok(Polled::Sleep(Activity::Idle))
@@ -292,8 +317,21 @@ impl Body {
     fn close(&mut self, ending: Ending) -> Result<Polled, Failure> {
         self.closed = true;
         self.stage.close(ending)?;
+        Ok(self.finish())
+    }
+
+    /// Closes a stage whose source has to settle when all others have committed too.
+    fn commit(&mut self) -> Result<Polled, Failure> {
+        self.closed = true;
+        self.stage.close(Ending::Commit)?;
+        self.report(Report::Committed(self.id));
+        // An abort may have come with the same wake-up.
+        Ok(Polled::Yield)
+    }
+
+    fn finish(&self) -> Polled {
         self.report(Report::Finished(self.id));
-        Ok(Polled::Done)
+        Polled::Done
     }
 
     /// Closes what can be closed, and tells the coordinator the first thing that went wrong.

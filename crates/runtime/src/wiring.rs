@@ -63,6 +63,11 @@ pub trait NodeFactory: Send + Sync {
         outputs: Vec<AnyPush>,
     ) -> Result<Built, Failure>;
 
+    /// Whether it keeps something once every sink has committed: see [`Source::commits`](crate::Source::commits).
+    fn commits(&self) -> bool {
+        false
+    }
+
     /// Makes blocked subtasks come back soon; called from another thread when the job is cancelled.
     fn cancel(&self) {}
 }

@@ -24,7 +24,7 @@ mod pool {
     use crate::push::{Downstream, Ending, Push, Signal, Visitor};
     use crate::scheduler::{Pool, Schedule};
     use crate::stage::{InboxStage, Input, Progress, Sender, Stage};
-    use crate::task::{TaskCell, TaskWaker};
+    use crate::task::{Duties, TaskCell, TaskWaker};
     use crate::turn::Turn;
 
     struct Still;
@@ -74,7 +74,11 @@ mod pool {
     fn launch_stage(task: &Arc<TaskCell>, stage: Box<dyn Stage>) {
         let (_, commands) = bounded(1);
         let (reports, _) = bounded(2);
-        task.launch(stage, false, commands, reports);
+        let duties = Duties {
+            sink: false,
+            source: false,
+        };
+        task.launch(stage, duties, commands, reports);
     }
 
     fn origin() -> Origin {

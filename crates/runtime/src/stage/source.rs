@@ -7,10 +7,10 @@ use levada_core::sync::Mutex;
 use levada_core::{BoxError, Room, Timestamp};
 use levada_state::StateError;
 
-use crate::error::{Blame, Failure};
+use crate::error::{Blame, Failure, blaming};
 use crate::metrics::OperatorCounters;
 use crate::push::{Ending, Signal, Visitor};
-use crate::source::{ReaderContext, Source, Status};
+use crate::source::{Reader, ReaderContext, Source, Status};
 use crate::stage::feed::{Fed, Feed};
 use crate::stage::{Progress, Stage};
 use crate::throttle::Throttle;
@@ -38,6 +38,10 @@ pub(crate) struct SourceStage<S: Source> {
     source: Arc<S>,
     splits: Arc<Splits<S>>,
     reader: Option<S::Reader>,
+    /// What is being read, if the source commits.
+    split: Option<S::Split>,
+    /// What has been read to its end, if the source commits.
+    read: Vec<(S::Split, <S::Reader as Reader>::Position)>,
     chain: Box<dyn Feed<S::Reader>>,
     throttle: Option<Arc<Throttle>>,
     context: ReaderContext,
@@ -58,6 +62,8 @@ impl<S: Source> SourceStage<S> {
             source,
             splits,
             reader: None,
+            split: None,
+            read: Vec::new(),
             chain,
             throttle,
             context,
@@ -108,6 +114,7 @@ impl<S: Source> SourceStage<S> {
                 let Some(split) = self.splits.next() else {
                     return Ok(Next::End);
                 };
+                self.split = self.source.commits().then(|| split.clone());
                 let blame = Blame::on(&self.context.operator);
                 let reader = self.source.open(split, None, &self.context);
                 blame.lift();
@@ -142,7 +149,11 @@ impl<S: Source> SourceStage<S> {
             }
             let status = status?;
             match status {
-                Status::Done => self.reader = None,
+                Status::Done => {
+                    let done = self.reader.take();
+                    self.read
+                        .extend(self.split.take().zip(done.map(|reader| reader.position())));
+                }
                 Status::Idle(Some(at)) => turn.wake_at(at),
                 Status::More | Status::Idle(None) => {}
             }
@@ -183,5 +194,15 @@ impl<S: Source> Stage for SourceStage<S> {
     fn close(&mut self, ending: Ending) -> Result<(), Failure> {
         self.reader = None;
         self.chain.close(ending)
+    }
+
+    fn settle(&mut self) -> Result<(), Failure> {
+        let read = std::mem::take(&mut self.read);
+        if read.is_empty() {
+            return Ok(());
+        }
+        blaming(&self.context.operator, || {
+            self.source.commit(&read, &self.context)
+        })
     }
 }

@@ -58,6 +58,10 @@ impl<S: Source> NodeFactory for SourceNode<S> {
         ))))
     }
 
+    fn commits(&self) -> bool {
+        self.0.commits()
+    }
+
     fn cancel(&self) {
         self.0.cancel();
     }
