@@ -26,6 +26,19 @@ pub trait Disk: Send + Sync {
     /// What the operating system says.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn Append>>;
 
+    /// Opens an existing file for writing behind its first `len` bytes; what lies behind them is cut off.
+    ///
+    /// # Errors
+    /// What the operating system says; [`io::ErrorKind::UnexpectedEof`] if the file is shorter.
+    fn reopen(&self, path: &Path, len: u64) -> io::Result<Box<dyn Append>>;
+
+    /// Takes the lock of a path, which is made if it does not exist: none if somebody has it, in this process or another.
+    /// It is given back when it is dropped, or with the end of the process; the file stays.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
+
     /// Length and kind of a path, links followed.
     ///
     /// # Errors
@@ -62,6 +75,9 @@ pub trait Disk: Send + Sync {
     /// What the operating system says; names created or renamed before may then be lost in a crash.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
+
+/// A lock, while it is held.
+pub trait Lock: Send + Sync {}
 
 /// A file open for reading.
 pub trait ReadAt: Send {

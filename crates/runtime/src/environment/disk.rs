@@ -1,11 +1,11 @@
 //! The operating system's files.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use levada_core::disk::{Append, Disk, Metadata, ReadAt};
+use levada_core::disk::{Append, Disk, Lock, Metadata, ReadAt};
 
 pub(super) struct SystemDisk;
 
@@ -17,6 +17,31 @@ impl Disk for SystemDisk {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn Append>> {
         let file = OpenOptions::new().write(true).create_new(true).open(path)?;
         Ok(Box::new(SystemFile(file)))
+    }
+
+    fn reopen(&self, path: &Path, len: u64) -> io::Result<Box<dyn Append>> {
+        let mut file = OpenOptions::new().write(true).open(path)?;
+        // Making it longer would fill it with zeros that nobody has written.
+        if file.metadata()?.len() < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        file.set_len(len)?;
+        file.seek(SeekFrom::Start(len))?;
+        Ok(Box::new(SystemFile(file)))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let mut options = OpenOptions::new();
+        let file = options
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(SystemLock(file)))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
@@ -51,6 +76,11 @@ impl Disk for SystemDisk {
         File::open(dir)?.sync_all()
     }
 }
+
+/// Held as long as the file is open.
+struct SystemLock(#[expect(dead_code, reason = "it is held, not used")] File);
+
+impl Lock for SystemLock {}
 
 struct SystemFile(File);
 

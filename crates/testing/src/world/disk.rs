@@ -1,11 +1,15 @@
-//! A disk in memory, which can be full.
+//! A disk in memory, which can be full, lose its power, and fail to sync.
+//!
+//! It distinguishes what was written from what was synced: [`MemoryDisk::crash`] keeps what was synced, and of the rest as
+//! much as it likes. Directories are durable once they are made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use levada_core::disk::{Append, Disk, Metadata, ReadAt};
+use levada_core::disk::{Append, Disk, Lock, Metadata, ReadAt};
+use levada_core::random::SplitMix64;
 use levada_core::sync::Mutex;
 
 /// Files in memory. Clones are the same disk.
@@ -16,11 +20,28 @@ pub struct MemoryDisk {
 
 #[derive(Debug, Default)]
 struct Inner {
-    files: BTreeMap<PathBuf, Vec<u8>>,
+    files: BTreeMap<PathBuf, Node>,
+    /// The names as of the last sync of each directory.
+    durable: BTreeMap<PathBuf, Node>,
     dirs: BTreeSet<PathBuf>,
     /// Bytes that may still be written; no limit if none.
     free: Option<usize>,
+    /// Changes until the power fails; it does not if none.
+    power: Option<u64>,
+    /// Syncs that still work; all do if none.
+    syncs: Option<u64>,
     read_only: BTreeSet<PathBuf>,
+    locked: BTreeMap<PathBuf, Arc<()>>,
+}
+
+/// A file, whatever its name is: one that is removed lives on for whoever has it open.
+type Node = Arc<Mutex<Content>>;
+
+#[derive(Clone, Debug, Default)]
+struct Content {
+    written: Vec<u8>,
+    /// What it held at its last sync.
+    synced: Vec<u8>,
 }
 
 impl MemoryDisk {
@@ -31,13 +52,22 @@ impl MemoryDisk {
         if let Some(dir) = path.parent() {
             inner.create_dirs(dir);
         }
-        inner.files.insert(path.to_owned(), content.into());
+        let written: Vec<u8> = content.into();
+        let node = Arc::new(Mutex::new(Content {
+            synced: written.clone(),
+            written,
+        }));
+        inner.durable.insert(path.to_owned(), Arc::clone(&node));
+        inner.files.insert(path.to_owned(), node);
     }
 
     /// The content of a file.
     #[must_use]
     pub fn get(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
-        self.inner.lock().files.get(path.as_ref()).cloned()
+        let inner = self.inner.lock();
+        let node = inner.files.get(path.as_ref())?;
+        let written = node.lock().written.clone();
+        Some(written)
     }
 
     /// The paths of all files.
@@ -55,6 +85,64 @@ impl MemoryDisk {
     pub fn fill_after(&self, bytes: usize) {
         self.inner.lock().free = Some(bytes);
     }
+
+    /// The power fails after so many more changes: nothing can be changed until the [`crash`](Self::crash) is over.
+    pub fn power_off_after(&self, changes: u64) {
+        self.inner.lock().power = Some(changes);
+    }
+
+    /// Syncs of files and directories fail after so many more of them.
+    pub fn fail_syncs_after(&self, syncs: u64) {
+        self.inner.lock().syncs = Some(syncs);
+    }
+
+    /// What a machine finds that comes up after it lost its power: all that was synced; of what was written since then any
+    /// beginning, perhaps with zeros behind it; of the names that were made, changed or removed since then any. Nobody
+    /// holds a lock, and files that were open before write to nowhere.
+    pub fn crash(&self, seed: u64) {
+        let mut random = SplitMix64::new(seed);
+        let mut inner = self.inner.lock();
+        let names: BTreeSet<_> = inner.files.keys().chain(inner.durable.keys()).collect();
+        let mut left = BTreeMap::new();
+        for path in names {
+            let found = if random.below(2) == 0 {
+                inner.durable.get(path)
+            } else {
+                inner.files.get(path)
+            };
+            if let Some(node) = found {
+                let survived = node.lock().survive(&mut random);
+                left.insert(path.clone(), Arc::new(Mutex::new(survived)));
+            }
+        }
+        inner.durable = left.clone();
+        inner.files = left;
+        inner.locked.clear();
+        inner.power = None;
+        inner.syncs = None;
+    }
+}
+
+impl Content {
+    /// What of it a crash leaves.
+    fn survive(&self, random: &mut SplitMix64) -> Self {
+        let pairs = self.synced.iter().zip(&self.written);
+        let unchanged = pairs
+            .take_while(|(synced, written)| synced == written)
+            .count();
+        let more = (self.written.len() - unchanged) as u64;
+        let kept = unchanged + random.below(more + 1) as usize;
+        let mut left = self.written[..kept].to_vec();
+        match random.below(3) {
+            0 => left.clone_from(&self.synced),
+            1 => left.resize(self.written.len(), 0),
+            _ => {}
+        }
+        Self {
+            written: left.clone(),
+            synced: left,
+        }
+    }
 }
 
 impl Inner {
@@ -64,6 +152,31 @@ impl Inner {
 
     fn is_dir(&self, path: &Path) -> bool {
         path.as_os_str().is_empty() || self.dirs.contains(path)
+    }
+
+    /// Before something is changed.
+    fn change(&mut self) -> io::Result<()> {
+        match &mut self.power {
+            Some(0) => Err(io::Error::other("the power is off")),
+            Some(changes) => {
+                *changes -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Before something is synced.
+    fn sync(&mut self) -> io::Result<()> {
+        self.change()?;
+        match &mut self.syncs {
+            Some(0) => Err(io::Error::other("the device has failed")),
+            Some(syncs) => {
+                *syncs -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// A directory in which something is to be created.
@@ -82,10 +195,10 @@ impl Inner {
 impl Disk for MemoryDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadAt>> {
         let inner = self.inner.lock();
-        match inner.files.contains_key(path) {
-            true => Ok(Box::new(self.file(path))),
-            false if inner.is_dir(path) => Err(io::ErrorKind::IsADirectory.into()),
-            false => Err(io::ErrorKind::NotFound.into()),
+        match inner.files.get(path) {
+            Some(node) => Ok(Box::new(self.file(node))),
+            None if inner.is_dir(path) => Err(io::ErrorKind::IsADirectory.into()),
+            None => Err(io::ErrorKind::NotFound.into()),
         }
     }
 
@@ -95,15 +208,48 @@ impl Disk for MemoryDisk {
         if inner.files.contains_key(path) || inner.is_dir(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        inner.files.insert(path.to_owned(), Vec::new());
-        Ok(Box::new(self.file(path)))
+        inner.change()?;
+        let node = Node::default();
+        inner.files.insert(path.to_owned(), Arc::clone(&node));
+        Ok(Box::new(self.file(&node)))
+    }
+
+    fn reopen(&self, path: &Path, len: u64) -> io::Result<Box<dyn Append>> {
+        let mut inner = self.inner.lock();
+        inner.writable_parent(path)?;
+        inner.change()?;
+        let node = inner.files.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let mut content = node.lock();
+        let len = usize::try_from(len).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+        if content.written.len() < len {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        content.written.truncate(len);
+        drop(content);
+        Ok(Box::new(self.file(node)))
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let mut inner = self.inner.lock();
+        inner.writable_parent(path)?;
+        if inner.locked.contains_key(path) {
+            return Ok(None);
+        }
+        let token = Arc::new(());
+        inner.files.entry(path.to_owned()).or_default();
+        inner.locked.insert(path.to_owned(), Arc::clone(&token));
+        Ok(Some(Box::new(MemoryLock {
+            path: path.to_owned(),
+            token,
+            inner: Arc::clone(&self.inner),
+        })))
     }
 
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let inner = self.inner.lock();
         if let Some(content) = inner.files.get(path) {
             return Ok(Metadata {
-                len: content.len() as u64,
+                len: content.lock().written.len() as u64,
                 is_dir: false,
             });
         }
@@ -142,6 +288,7 @@ impl Disk for MemoryDisk {
         if dir.ancestors().any(|above| inner.files.contains_key(above)) {
             return Err(io::ErrorKind::NotADirectory.into());
         }
+        inner.change()?;
         inner.create_dirs(dir);
         Ok(())
     }
@@ -149,41 +296,74 @@ impl Disk for MemoryDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut inner = self.inner.lock();
         inner.writable_parent(to)?;
+        inner.change()?;
         let content = inner.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         inner.files.insert(to.to_owned(), content);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let removed = self.inner.lock().files.remove(path);
-        removed
+        let mut inner = self.inner.lock();
+        inner.change()?;
+        inner
+            .files
+            .remove(path)
             .map(drop)
             .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.metadata(dir).map(drop)
+        self.metadata(dir)?;
+        let mut guard = self.inner.lock();
+        let inner = &mut *guard;
+        inner.sync()?;
+        inner
+            .durable
+            .retain(|path, _| path.parent() != Some(dir) || inner.files.contains_key(path));
+        let names = inner.files.iter();
+        let names = names.filter(|(path, _)| path.parent() == Some(dir));
+        let names = names.map(|(path, node)| (path.clone(), Arc::clone(node)));
+        inner.durable.extend(names);
+        Ok(())
     }
 }
 
 impl MemoryDisk {
-    fn file(&self, path: &Path) -> MemoryFile {
+    fn file(&self, node: &Node) -> MemoryFile {
         MemoryFile {
-            path: path.to_owned(),
+            node: Arc::clone(node),
             inner: Arc::clone(&self.inner),
         }
     }
 }
 
-struct MemoryFile {
+struct MemoryLock {
     path: PathBuf,
+    token: Arc<()>,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl Lock for MemoryLock {}
+
+impl Drop for MemoryLock {
+    fn drop(&mut self) {
+        let mut inner = self.inner.lock();
+        // After a crash the lock may be somebody else's.
+        let held = inner.locked.get(&self.path);
+        if held.is_some_and(|token| Arc::ptr_eq(token, &self.token)) {
+            inner.locked.remove(&self.path);
+        }
+    }
+}
+
+struct MemoryFile {
+    node: Node,
     inner: Arc<Mutex<Inner>>,
 }
 
 impl ReadAt for MemoryFile {
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
-        let inner = self.inner.lock();
-        let content = inner.files.get(&self.path).ok_or(io::ErrorKind::NotFound)?;
+        let content = &self.node.lock().written;
         let begin = usize::try_from(offset).map_or(content.len(), |at| at.min(content.len()));
         let len = buffer.len().min(content.len() - begin);
         buffer[..len].copy_from_slice(&content[begin..begin + len]);
@@ -194,16 +374,13 @@ impl ReadAt for MemoryFile {
 impl Append for MemoryFile {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut inner = self.inner.lock();
+        inner.change()?;
         let fits = inner.free.map_or(bytes.len(), |free| free.min(bytes.len()));
         if let Some(free) = &mut inner.free {
             *free -= fits;
         }
-        let content = inner
-            .files
-            .get_mut(&self.path)
-            .ok_or(io::ErrorKind::NotFound)?;
         // A disk that runs full has taken a part, as the real one does.
-        content.extend_from_slice(&bytes[..fits]);
+        self.node.lock().written.extend_from_slice(&bytes[..fits]);
         if fits < bytes.len() {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -211,6 +388,9 @@ impl Append for MemoryFile {
     }
 
     fn sync(&mut self) -> io::Result<()> {
+        self.inner.lock().sync()?;
+        let mut content = self.node.lock();
+        content.synced = content.written.clone();
         Ok(())
     }
 }
