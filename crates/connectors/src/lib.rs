@@ -5,9 +5,11 @@
 //! | [`text_files`] | lines of files | goes on at the byte after the last line |
 //! | [`iterator`] | an iterator that can be made again | skips what was read |
 //! | [`generator`] | records computed from their number | goes on with the next number |
+//! | [`log_source`] | the records of a log on disk | goes on with the next offset |
 //! | [`source_channel`] | what other threads send | goes on with what is sent next |
 //! | [`from_stream`] | a stream of the `futures` crates | goes on with what a new stream yields |
 //! | [`files`] | parts of a directory, renamed when the job commits | |
+//! | [`log_sink`] | a log on disk, visible when the job commits | |
 //! | [`stdout`] | lines, at once | |
 //! | [`sink_channel`] | to other threads, at once | |
 //! | [`for_each`] | to a closure, at once | |
@@ -22,6 +24,7 @@ mod format;
 mod futures;
 mod generator;
 mod iterator;
+mod log;
 mod on_error;
 mod stdout;
 
@@ -37,5 +40,9 @@ pub use format::{AsText, Custom, Format, Tsv};
 pub use futures::{FromStream, IntoSink, SinkWriter, StreamReader, from_stream, into_sink};
 pub use generator::{Generator, generator};
 pub use iterator::{IteratorSource, iterator};
+pub use log::{
+    ByKey, Lag, Log, LogError, LogReader, LogSink, LogSource, LogSplit, LogWriter, OnGap,
+    PartitionLag, Partitioner, RoundRobin, log_sink, log_source,
+};
 pub use on_error::{ErrorPolicy, Plain, Results, Skipped};
 pub use stdout::{Stdout, stdout};

@@ -1,0 +1,106 @@
+//! A file with an offset for each partition: the ends of a log, or how far a consumer has read.
+
+use std::path::Path;
+
+use levada_core::disk::Disk;
+use serde::{Deserialize, Serialize};
+
+use crate::log::error::LogError;
+use crate::log::publish;
+
+/// What the offsets of a file are.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    /// The committed ends of the partitions.
+    Ends,
+    /// The offsets of the next records that a consumer reads.
+    Consumer,
+}
+
+impl Kind {
+    fn magic(self) -> &'static str {
+        match self {
+            Self::Ends => "levada log ends",
+            Self::Consumer => "levada log consumer",
+        }
+    }
+}
+
+/// The version of these files.
+const VERSION: u16 = 1;
+
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Content {
+    magic: String,
+    version: u16,
+    offsets: Vec<u64>,
+    /// CRC-32 of the offsets, each as eight bytes, little endian.
+    checksum: u32,
+}
+
+/// Reads such a file; none if it is not there.
+pub(super) fn read(
+    disk: &dyn Disk,
+    path: &Path,
+    kind: Kind,
+    partitions: usize,
+) -> Result<Option<Vec<u64>>, LogError> {
+    let Some(bytes) = publish::read(disk, path)? else {
+        return Ok(None);
+    };
+    let unreadable = |why: String| LogError::Unreadable {
+        path: path.to_owned(),
+        why,
+    };
+    let content: Content =
+        serde_json::from_slice(&bytes).map_err(|error| unreadable(error.to_string()))?;
+    if content.magic != kind.magic() {
+        return Err(unreadable(format!("its magic is `{}`", content.magic)));
+    }
+    if content.version != VERSION {
+        return Err(LogError::Version {
+            path: path.to_owned(),
+            what: "version",
+            found: content.version,
+            expected: VERSION,
+        });
+    }
+    if content.checksum != checksum(&content.offsets) {
+        return Err(unreadable("its checksum is wrong".to_owned()));
+    }
+    if content.offsets.len() != partitions {
+        return Err(LogError::Partitions {
+            path: path.to_owned(),
+            found: content.offsets.len(),
+            expected: partitions,
+        });
+    }
+    Ok(Some(content.offsets))
+}
+
+/// Replaces such a file; see [`publish::publish`].
+pub(super) fn write(
+    disk: &dyn Disk,
+    path: &Path,
+    kind: Kind,
+    offsets: &[u64],
+) -> Result<(), LogError> {
+    let content = Content {
+        magic: kind.magic().to_owned(),
+        version: VERSION,
+        offsets: offsets.to_vec(),
+        checksum: checksum(offsets),
+    };
+    let mut bytes = serde_json::to_vec(&content).expect("numbers and text can be written as JSON");
+    bytes.push(b'\n');
+    publish::publish(disk, path, &bytes)
+}
+
+fn checksum(offsets: &[u64]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    for offset in offsets {
+        hasher.update(&offset.to_le_bytes());
+    }
+    hasher.finalize()
+}

@@ -1,0 +1,249 @@
+//! Reads a partition.
+
+use std::any::type_name;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use levada_core::{BoxError, Clock, Exchange, OnError, Timestamp, codec};
+use levada_runtime::metrics::OperatorCounters;
+use levada_runtime::{Intake, Reader, ReaderContext, Status};
+
+use crate::log::error::LogError;
+use crate::log::home::Home;
+use crate::log::manifest::Manifest;
+use crate::log::segment::{self, HEADER_BYTES, Next, Opened, SegmentReader};
+use crate::log::source::{LogSplit, OnGap};
+
+/// How a partition is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    /// How often to look for more at the end; none to end there.
+    pub(super) follow: Option<Duration>,
+    pub(super) on_gap: OnGap,
+    pub(super) on_error: OnError,
+}
+
+/// The reader of a partition. Its position is the offset of the next record.
+pub struct LogReader<T> {
+    home: Home,
+    manifest: Manifest,
+    partition: u32,
+    dir: PathBuf,
+    settings: Settings,
+    /// The next record.
+    offset: u64,
+    /// The committed end, as it was when this reader looked last.
+    end: u64,
+    /// The segment with the next record. It is opened only when that has been committed: what has not may vanish.
+    segment: Option<SegmentReader>,
+    /// Whether a record has been left out.
+    skipped: bool,
+    clock: Arc<dyn Clock>,
+    counters: Arc<OperatorCounters>,
+    record: PhantomData<fn() -> T>,
+}
+
+impl<T: Exchange> LogReader<T> {
+    pub(super) fn new(
+        home: Home,
+        manifest: Manifest,
+        split: &LogSplit,
+        position: Option<u64>,
+        settings: Settings,
+        context: &ReaderContext,
+    ) -> Self {
+        Self {
+            dir: home.partition(split.partition),
+            home,
+            manifest,
+            partition: split.partition,
+            settings,
+            offset: position.unwrap_or(split.begin),
+            end: split.end,
+            segment: None,
+            skipped: false,
+            clock: Arc::clone(&context.environment.clock),
+            counters: Arc::clone(&context.counters),
+            record: PhantomData,
+        }
+    }
+
+    /// Looks whether more has been committed.
+    fn look(&mut self) -> Result<bool, LogError> {
+        self.end = self.manifest.ends(&self.home)?[self.partition as usize];
+        // What was read ahead, behind the end as it was, may have been given up and written anew.
+        if let Some(segment) = &mut self.segment {
+            segment.look_again();
+        }
+        Ok(self.offset < self.end)
+    }
+
+    /// Goes to the segment that holds the next record: nothing happens if it is open.
+    fn seek(&mut self) -> Result<(), LogError> {
+        if self.segment.is_some() {
+            return Ok(());
+        }
+        let disk = &*self.home.disk;
+        let bases = segment::list(disk, &self.dir)?;
+        let Some(base) = bases.iter().rev().find(|base| **base <= self.offset) else {
+            return self.cross_gap(bases.first().copied());
+        };
+        match SegmentReader::open(disk, &self.dir, self.partition, *base)? {
+            Some(Opened::Segment(segment)) => self.segment = Some(segment),
+            Some(Opened::Broken(why)) => {
+                return Err(LogError::Damaged {
+                    path: segment::path_of(&self.dir, *base),
+                    byte: 0,
+                    offset: *base,
+                    why,
+                });
+            }
+            // Removed since the directory was listed.
+            None => {
+                let bases = segment::list(disk, &self.dir)?;
+                return self.cross_gap(bases.first().copied());
+            }
+        }
+        Ok(())
+    }
+
+    /// The next record has been removed.
+    fn cross_gap(&mut self, earliest: Option<u64>) -> Result<(), LogError> {
+        let Some(earliest) = earliest.filter(|earliest| *earliest > self.offset) else {
+            return Err(LogError::Missing {
+                dir: self.dir.clone(),
+                offset: self.offset,
+            });
+        };
+        match self.settings.on_gap {
+            OnGap::Fail => Err(LogError::Gap {
+                dir: self.home.dir.clone(),
+                partition: self.partition,
+                offset: self.offset,
+                earliest,
+            }),
+            OnGap::Earliest => {
+                let missing = earliest - self.offset;
+                tracing::warn!(
+                    "{missing} records from offset {} of partition {} of {} on have been removed: goes on at {earliest}",
+                    self.offset,
+                    self.partition,
+                    self.home.dir.display()
+                );
+                self.counters.records_skipped.add(missing);
+                self.offset = earliest;
+                Ok(())
+            }
+        }
+    }
+
+    /// The next record, which has been committed; none if it was left out, or if the reader had to move.
+    fn advance(&mut self) -> Result<Option<(T, Timestamp)>, LogError> {
+        self.seek()?;
+        let Some(segment) = &mut self.segment else {
+            return Ok(None);
+        };
+        let offset = segment.offset();
+        let at = segment.at();
+        let (timestamp, payload) = match segment.next()? {
+            Next::Frame { timestamp, payload } => (timestamp, payload),
+            Next::End if offset == self.offset && at > HEADER_BYTES => return self.turn_over(),
+            Next::End => return Err(self.damaged(at, offset, "it ends before the next segment")),
+            Next::Broken(why) => return Err(self.damaged(at, offset, why)),
+        };
+        if offset < self.offset {
+            return Ok(None);
+        }
+        self.offset += 1;
+        match codec::decode(payload) {
+            Ok(record) => Ok(Some((record, timestamp))),
+            Err(source) => {
+                let error = LogError::Undecodable {
+                    path: segment.path.clone(),
+                    partition: self.partition,
+                    offset,
+                    asked_as: type_name::<T>(),
+                    written_as: self.manifest.record_type.clone(),
+                    source,
+                };
+                self.leave_out(error).map(|()| None)
+            }
+        }
+    }
+
+    /// Goes to the segment that follows.
+    fn turn_over(&mut self) -> Result<Option<(T, Timestamp)>, LogError> {
+        let disk = &*self.home.disk;
+        self.segment = match SegmentReader::open(disk, &self.dir, self.partition, self.offset)? {
+            Some(Opened::Segment(segment)) => Some(segment),
+            Some(Opened::Broken(why)) => {
+                return Err(LogError::Damaged {
+                    path: segment::path_of(&self.dir, self.offset),
+                    byte: 0,
+                    offset: self.offset,
+                    why,
+                });
+            }
+            None => {
+                self.segment = None;
+                let bases = segment::list(disk, &self.dir)?;
+                self.cross_gap(bases.first().copied())?;
+                None
+            }
+        };
+        Ok(None)
+    }
+
+    fn leave_out(&mut self, error: LogError) -> Result<(), LogError> {
+        if self.settings.on_error == OnError::Fail {
+            return Err(error);
+        }
+        if !self.skipped {
+            tracing::warn!("{error}: it is left out, and so are others like it");
+            self.skipped = true;
+        }
+        self.counters.records_skipped.add(1);
+        Ok(())
+    }
+
+    fn damaged(&self, byte: u64, offset: u64, why: &'static str) -> LogError {
+        let path = match &self.segment {
+            Some(segment) => segment.path.clone(),
+            None => self.dir.clone(),
+        };
+        LogError::Damaged {
+            path,
+            byte,
+            offset,
+            why,
+        }
+    }
+}
+
+impl<T: Exchange> Reader for LogReader<T> {
+    type Out = T;
+    type Position = u64;
+
+    fn read(&mut self, intake: &mut impl Intake<T>) -> Result<Status, BoxError> {
+        while !intake.is_full() {
+            if self.offset >= self.end {
+                let Some(every) = self.settings.follow else {
+                    return Ok(Status::Done);
+                };
+                if !self.look()? {
+                    return Ok(Status::Idle(Some(self.clock.now() + every)));
+                }
+            }
+            if let Some((record, timestamp)) = self.advance()? {
+                intake.push_at(record, timestamp);
+            }
+        }
+        Ok(Status::More)
+    }
+
+    fn position(&self) -> u64 {
+        self.offset
+    }
+}
