@@ -34,27 +34,42 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
-    /// A line is not UTF-8.
-    NotUtf8 {
-        /// The file.
+    /// A watched directory is not there, or no longer.
+    NotWatchable {
+        /// The directory.
         path: PathBuf,
-        /// The offset of the first byte that is wrong.
-        offset: u64,
     },
-    /// A line is longer than is allowed.
-    LineTooLong {
+    /// A watched directory has more files than can be remembered.
+    TooManyFiles {
+        /// How many can.
+        files_max: usize,
+    },
+    /// A file is compressed, and this program was built without decompression.
+    NoCompression {
         /// The file.
         path: PathBuf,
-        /// The offset at which the line begins.
-        offset: u64,
-        /// The most bytes a line may have.
-        bytes_max: usize,
+    },
+    /// A compressed file ends in the middle.
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes could be decompressed.
+        at: u64,
+    },
+    /// A compressed file cannot be decompressed.
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// How many bytes could be decompressed.
+        at: u64,
+        /// What the decoder says.
+        source: io::Error,
     },
     /// A file has become shorter while it was read.
     Shortened {
         /// The file.
         path: PathBuf,
-        /// Its length when the job began.
+        /// Its length when it was found.
         expected: u64,
         /// The offset at which it ends now.
         found: u64,
@@ -97,19 +112,28 @@ impl fmt::Display for Error {
                 "{0} is a directory: to read the files in it, say {0}/*",
                 path.display()
             ),
-            Self::NotUtf8 { path, offset } => write!(
+            Self::NotWatchable { path } => write!(
                 f,
-                "{} is not UTF-8 at byte {offset}: to read it all the same, call `.lossy()` on the source",
+                "{} cannot be watched: there is no such directory (any more)",
                 path.display()
             ),
-            Self::LineTooLong {
-                path,
-                offset,
-                bytes_max,
-            } => write!(
+            Self::TooManyFiles { files_max } => write!(
                 f,
-                "the line at byte {offset} of {} is longer than {bytes_max} bytes: raise the limit with \
-                 `.line_bytes_max(..)` on the source",
+                "more than {files_max} files match what is watched: move those that have been read elsewhere"
+            ),
+            Self::NoCompression { path } => write!(
+                f,
+                "{} is compressed: build the program with the feature `compression` of `levada` to read it",
+                path.display()
+            ),
+            Self::Truncated { path, at } => write!(
+                f,
+                "{} is truncated: it ends in the middle, after {at} decompressed bytes",
+                path.display()
+            ),
+            Self::Damaged { path, at, .. } => write!(
+                f,
+                "{} is damaged or has something else behind its end, after {at} decompressed bytes",
                 path.display()
             ),
             Self::Shortened {
@@ -118,7 +142,7 @@ impl fmt::Display for Error {
                 found,
             } => write!(
                 f,
-                "{} had {expected} bytes when the job began and ends at byte {found} now",
+                "{} had {expected} bytes when it was found and ends at byte {found} now",
                 path.display()
             ),
             Self::NotEmpty { path, found } => write!(
@@ -135,7 +159,7 @@ impl fmt::Display for Error {
             Self::Format(_) => f.write_str("a record cannot be written as JSON"),
             Self::NoFields { shape } => write!(
                 f,
-                "a record with {shape} cannot be written as fields joined by TAB: use `.format(..)`"
+                "a record with {shape} cannot be written as a row of fields: use `.format(..)`"
             ),
         }
     }
@@ -144,7 +168,9 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::File { source, .. } | Self::Output(source) => Some(source),
+            Self::File { source, .. } | Self::Damaged { source, .. } | Self::Output(source) => {
+                Some(source)
+            }
             Self::BadPattern { source, .. } => Some(source),
             Self::Format(source) => Some(source),
             _ => None,

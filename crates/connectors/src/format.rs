@@ -1,7 +1,8 @@
 //! Records as lines of text.
 
+mod formatting;
+mod row;
 mod text;
-mod tsv;
 
 use std::sync::Arc;
 
@@ -9,6 +10,9 @@ use levada_core::BoxError;
 use serde::Serialize;
 
 use crate::error::Error;
+use crate::format::row::{Row, Style};
+
+pub(crate) use formatting::Formatting;
 
 /// Writes records of type `T` as text.
 pub trait Format<T>: Clone + Send + Sync + 'static {
@@ -17,6 +21,15 @@ pub trait Format<T>: Clone + Send + Sync + 'static {
     /// # Errors
     /// If the record cannot be written.
     fn write(&self, record: &T, out: &mut Vec<u8>) -> Result<(), BoxError>;
+
+    /// Appends what stands before the first record of a file, without a line break; nothing by default.
+    ///
+    /// # Errors
+    /// If the record cannot tell.
+    fn header(&self, first: &T, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        let _ = (first, out);
+        Ok(())
+    }
 }
 
 /// A string as it is, anything else as JSON on one line.
@@ -41,7 +54,36 @@ pub struct Tsv;
 
 impl<T: Serialize> Format<T> for Tsv {
     fn write(&self, record: &T, out: &mut Vec<u8>) -> Result<(), BoxError> {
-        record.serialize(tsv::Row::new(out))?;
+        record.serialize(Row::new(out, Style::Tsv))?;
+        Ok(())
+    }
+}
+
+/// Anything as JSON on one line; a string in quotes.
+#[derive(Clone, Copy, Debug)]
+pub struct JsonLine;
+
+impl<T: Serialize> Format<T> for JsonLine {
+    fn write(&self, record: &T, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        serde_json::to_writer(out, record).map_err(|error| Error::Format(error).into())
+    }
+}
+
+/// The fields of a tuple or struct as a row of CSV (RFC 4180, but lines end in `\n`).
+///
+/// The names of a struct's fields are the header, once in each file. A field is quoted if it must be. A missing value is an
+/// empty field, and so is a number that is not finite, as JSON has none; a field that has fields itself is written as JSON.
+#[derive(Clone, Copy, Debug)]
+pub struct Csv;
+
+impl<T: Serialize> Format<T> for Csv {
+    fn write(&self, record: &T, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        record.serialize(Row::new(out, Style::Csv))?;
+        Ok(())
+    }
+
+    fn header(&self, first: &T, out: &mut Vec<u8>) -> Result<(), BoxError> {
+        first.serialize(Row::new(out, Style::CsvHeader))?;
         Ok(())
     }
 }
@@ -117,6 +159,12 @@ mod tests {
     }
 
     #[test]
+    fn json_lines_have_quoted_strings() {
+        check(&JsonLine, &"plain \"text\"", r#""plain \"text\"""#);
+        check(&JsonLine, &("a", 1), r#"["a",1]"#);
+    }
+
+    #[test]
     fn fields_are_joined_by_tab() {
         check(&Tsv, &("word", 3u64), "word\t3");
         check(&Tsv, &ROW, "a\\tb\\\\c\t3\t\\N\t[]");
@@ -124,6 +172,52 @@ mod tests {
         check(&Tsv, &("k", ("nested", 1)), "k\t[\"nested\",1]");
         check(&Tsv, &42u8, "42");
         check(&Tsv, &vec![1, 2, 3], "1\t2\t3");
+    }
+
+    #[test]
+    fn rows_of_csv_are_quoted_where_they_must_be() {
+        check(&Csv, &("plain", 3u64), "plain,3");
+        check(
+            &Csv,
+            &("a,b", "c\"d", "e\nf", " g", "h\r"),
+            "\"a,b\",\"c\"\"d\",\"e\nf\",\" g\",\"h\r\"",
+        );
+        check(&Csv, &ROW, "a\tb\\c,3,,[]");
+        check(&Csv, &("#no comment", [1, 2]), "\"#no comment\",\"[1,2]\"");
+        check(&Csv, &"", "\"\"");
+        check(&Csv, &None::<u8>, "\"\"");
+        check(&Csv, &("", ""), ",");
+    }
+
+    #[test]
+    fn a_header_has_the_names_of_a_struct() {
+        #[derive(Serialize)]
+        struct Named {
+            #[serde(rename = "the, first")]
+            first: u8,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            second: Option<u8>,
+            third: Row,
+        }
+        let row = |second| Named {
+            first: 1,
+            second,
+            third: ROW,
+        };
+        let header = |record: &Named| {
+            let mut out = Vec::new();
+            Csv.header(record, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        for second in [None, Some(2)] {
+            assert_eq!(header(&row(second)), "\"the, first\",second,third");
+        }
+        let nested = "\"{\"\"word\"\":\"\"a\\tb\\\\c\"\",\"\"count\"\":3,\"\"note\"\":null,\"\"tags\"\":[]}\"";
+        check(&Csv, &row(None), &format!("1,,{nested}"));
+        check(&Csv, &row(Some(2)), &format!("1,2,{nested}"));
+        let mut out = Vec::new();
+        Csv.header(&("no", "names"), &mut out).unwrap();
+        assert!(out.is_empty());
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! | | reads or writes | after a restore |
 //! |---|---|---|
 //! | [`text_files`] | lines of files | goes on at the byte after the last line |
+//! | [`jsonl`] | lines of JSON files | goes on at the byte after the last line |
+//! | [`csv`] | rows of CSV files | goes on at the row after the last one |
 //! | [`iterator`] | an iterator that can be made again | skips what was read |
 //! | [`generator`] | records computed from their number | goes on with the next number |
 //! | [`log_source`] | the records of a log on disk | goes on with the next offset |
@@ -34,9 +36,12 @@ pub use channel::{
     source_channel,
 };
 pub use error::Error;
-pub use files::{Files, Lines, Patterns, TextFiles, files, text_files};
+pub use files::{
+    CsvFiles, CsvPosition, CsvReader, Decode, Fault, Files, Json, JsonLines, LineFiles, Lines,
+    Patterns, Range, Text, TextFiles, csv, files, jsonl, text_files,
+};
 pub use for_each::{ForEach, for_each};
-pub use format::{AsText, Custom, Format, Tsv};
+pub use format::{AsText, Csv, Custom, Format, JsonLine, Tsv};
 pub use futures::{FromStream, IntoSink, SinkWriter, StreamReader, from_stream, into_sink};
 pub use generator::{Generator, generator};
 pub use iterator::{IteratorSource, iterator};

@@ -137,6 +137,22 @@ impl Skipped {
         }
     }
 
+    /// Of nobody, for tests of readers.
+    #[cfg(test)]
+    pub(crate) fn unseen() -> Self {
+        Self {
+            operator: Origin::new("unseen", std::panic::Location::caller()),
+            subtask: 0,
+            counters: OperatorCounters::new(),
+        }
+    }
+
+    /// How many have been left out.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.counters.records_skipped.get()
+    }
+
     /// Leaves out a record. Only the first one is described, and logged.
     ///
     /// # Errors

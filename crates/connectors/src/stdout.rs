@@ -3,12 +3,13 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 
-use levada_core::BoxError;
 use levada_core::output::Output;
+use levada_core::{BoxError, OnError};
 use levada_runtime::{Drain, Sink, SinkContext, Writer};
 
 use crate::error::Error;
-use crate::format::{AsText, Custom, Format, Tsv};
+use crate::format::{AsText, Custom, Format, Formatting, JsonLine, Tsv};
+use crate::on_error::Skipped;
 
 /// Writes every record as a line to standard output: a string as it is, anything else as JSON.
 ///
@@ -16,20 +17,36 @@ use crate::format::{AsText, Custom, Format, Tsv};
 /// away (`job | head`), the job fails: records would be lost.
 #[must_use]
 pub fn stdout() -> Stdout<AsText> {
-    Stdout { format: AsText }
+    Stdout {
+        format: AsText,
+        on_error: OnError::Fail,
+    }
 }
 
 /// The sink made by [`stdout`].
 #[derive(Clone, Debug)]
 pub struct Stdout<F> {
     format: F,
+    on_error: OnError,
 }
 
 impl<F> Stdout<F> {
+    /// What becomes of a record that cannot be formatted: it fails the job, or is skipped.
+    #[must_use]
+    pub fn on_error(self, on_error: OnError) -> Self {
+        Self { on_error, ..self }
+    }
+
+    /// Writes JSON lines: strings too are JSON, in quotes.
+    #[must_use]
+    pub fn jsonl(self) -> Stdout<JsonLine> {
+        self.formatted(JsonLine)
+    }
+
     /// Joins the fields of each record by TAB; see [`Tsv`].
     #[must_use]
     pub fn tsv(self) -> Stdout<Tsv> {
-        Stdout { format: Tsv }
+        self.formatted(Tsv)
     }
 
     /// Writes each record as the closure does; a line break is added.
@@ -37,8 +54,13 @@ impl<F> Stdout<F> {
     where
         W: Fn(&T, &mut String) + Send + Sync + 'static,
     {
+        self.formatted(Custom::new(write))
+    }
+
+    fn formatted<G>(self, format: G) -> Stdout<G> {
         Stdout {
-            format: Custom::new(write),
+            format,
+            on_error: self.on_error,
         }
     }
 }
@@ -48,7 +70,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 /// Writes to standard output.
 pub struct StdoutWriter<F> {
-    format: F,
+    formatting: Formatting<F>,
     output: Arc<dyn Output>,
     buffer: Vec<u8>,
 }
@@ -58,7 +80,11 @@ impl<T, F: Format<T>> Sink<T> for Stdout<F> {
 
     fn open(&self, context: &SinkContext) -> Result<Self::Writer, BoxError> {
         Ok(StdoutWriter {
-            format: self.format.clone(),
+            formatting: Formatting::new(
+                self.format.clone(),
+                self.on_error,
+                Skipped::by_writer(context),
+            ),
             output: Arc::clone(&context.environment.output),
             buffer: Vec::new(),
         })
@@ -85,8 +111,7 @@ impl<T, F: Format<T>> Writer<T> for StdoutWriter<F> {
 
     fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
         for record in records {
-            self.format.write(&record, &mut self.buffer)?;
-            self.buffer.push(b'\n');
+            self.formatting.write(&record, &mut self.buffer)?;
             if self.buffer.len() >= BUFFER_BYTES {
                 self.write_out()?;
             }

@@ -63,7 +63,7 @@ pub use levada_operators::{
 };
 pub use levada_runtime::metrics;
 pub use levada_runtime::{
-    Drain, Environment, Event, Intake, Reader, ReaderContext, Sink, SinkContext, Source,
+    Discovery, Drain, Environment, Event, Intake, Reader, ReaderContext, Sink, SinkContext, Source,
     SourceContext, Status, Writer,
 };
 pub use report::{Outcome, Report};

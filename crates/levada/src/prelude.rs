@@ -1,8 +1,8 @@
 //! What job programs import: `use levada::prelude::*;`.
 
 pub use crate::connectors::{
-    BadRecord, files, for_each, from_stream, generator, into_sink, iterator, log_sink, log_source,
-    sink_channel, source_channel, stdout, text_files,
+    BadRecord, csv, files, for_each, from_stream, generator, into_sink, iterator, jsonl, log_sink,
+    log_source, sink_channel, source_channel, stdout, text_files,
 };
 pub use crate::{
     Aggregate, BroadcastContext, BroadcastProcess, Calls, CoContext, CoProcess, Context, Flow, Job,

@@ -97,7 +97,7 @@ fn text_that_is_not_utf8() {
                 .sink("out", stdout());
             Ok(())
         },
-        &["`lines`", "in.txt is not UTF-8 at byte 10", ".lossy()"],
+        &["`lines`", "in.txt, line 3, column 3: not UTF-8", ".lossy()"],
     );
     let simulation = Simulation::new(0);
     world(&simulation);
@@ -127,7 +127,7 @@ fn a_line_beyond_the_limit() {
         },
         &[
             "`lines`",
-            "the line at byte 6 of in.txt is longer than 1000 bytes",
+            "in.txt, line 2: the line is longer than 1000 bytes",
         ],
     );
 }

@@ -40,7 +40,7 @@ pub use levada_network::{Entry, HasKeyGroup, Unread};
 pub use levada_state::StateError;
 pub use push::{Downstream, Ending, Push, Read, Signal, Visitor};
 pub use sink::{Drain, Sink, SinkContext, Writer};
-pub use source::{Intake, Reader, ReaderContext, Source, SourceContext, Status};
+pub use source::{Discovery, Intake, Reader, ReaderContext, Source, SourceContext, Status};
 pub use stage::{KeyedRecord, Overdraft, ToAll, Two};
 pub use step::{Identity, Step};
 pub use subtask::Subtask;

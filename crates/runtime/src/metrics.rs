@@ -57,7 +57,9 @@ pub struct OperatorCounters {
 }
 
 impl OperatorCounters {
-    pub(crate) fn new() -> Arc<Self> {
+    /// Counters at zero.
+    #[must_use]
+    pub fn new() -> Arc<Self> {
         Arc::new(Self {
             records_in: Counter::default(),
             records_out: Counter::default(),

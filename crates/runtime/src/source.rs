@@ -5,6 +5,7 @@
 //! snapshot keeps the position, and a reader opened there goes on as if nothing had happened.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use levada_core::{BoxError, Moment, Origin, Timestamp, Wake};
 use serde::Serialize;
@@ -103,6 +104,18 @@ pub trait Source: Send + Sync + 'static {
         Ok(())
     }
 
+    /// Looks for splits that have come since, while the job runs. Called by one subtask at a time, whenever no split is
+    /// left to be read and the time has come; first when the splits of the start have been taken.
+    ///
+    /// A source that does not implement it ends with its splits.
+    ///
+    /// # Errors
+    /// If the input is not there any more: the job fails.
+    fn discover(&self, context: &SourceContext) -> Result<Discovery<Self::Split>, BoxError> {
+        let _ = context;
+        Ok(Discovery::Complete)
+    }
+
     /// The most subtasks the source can use, with the reason; none if there is no limit.
     fn parallelism_max(&self) -> Option<(usize, &'static str)> {
         None
@@ -116,6 +129,20 @@ pub trait Source: Send + Sync + 'static {
     /// Makes blocked readers come back soon. Called from another thread when the job is cancelled; a reader that may
     /// block for long must heed it.
     fn cancel(&self) {}
+}
+
+/// What a source finds when it looks for more splits.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Discovery<S> {
+    /// There will be no more.
+    Complete,
+    /// These have come, perhaps none, and there may be more.
+    Found {
+        /// Splits that nobody has been given so far.
+        splits: Vec<S>,
+        /// How long to wait before looking again.
+        again_after: Duration,
+    },
 }
 
 /// Reads a split.

@@ -7,6 +7,7 @@ mod overdraft;
 mod sender;
 mod sink;
 mod source;
+mod splits;
 mod tee;
 mod two;
 
@@ -26,7 +27,8 @@ pub(crate) use inbox::{InboxStage, Input};
 pub use overdraft::Overdraft;
 pub(crate) use sender::Sender;
 pub(crate) use sink::SinkEnd;
-pub(crate) use source::{SourceStage, Splits};
+pub(crate) use source::SourceStage;
+pub(crate) use splits::Splits;
 pub(crate) use tee::Tee;
 pub use two::{ToAll, Two};
 

@@ -1,162 +1,200 @@
 //! Reads the lines that begin in a range of a file.
 
+use std::sync::Arc;
+
 use levada_core::BoxError;
-use levada_core::disk::ReadAt;
-use levada_runtime::{Intake, Reader, Status};
+use levada_runtime::{Intake, Reader, ReaderContext, Status};
 
+use crate::bad_record::BadRecord;
 use crate::error::Error;
+use crate::files::decode::{Decode, Fault};
+use crate::files::line_index::LineIndex;
 use crate::files::source::Range;
+use crate::files::window::Window;
+use crate::on_error::{ErrorPolicy, Skipped};
 
-/// How much is read at once.
-const CHUNK_BYTES: usize = 256 << 10;
+/// Lines that may be left out before the task is asked whether it shall go on.
+const SKIPPED_MAX: u32 = 256;
 
-/// The reader of a range of a text file. Its position is the byte at which the next line begins.
-pub struct Lines {
-    file: Box<dyn ReadAt>,
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The reader of a range of a file. Its position is the byte at which the next line begins.
+pub struct Lines<D, P> {
+    window: Window,
     range: Range,
-    /// Bytes of the file from `offset` on.
-    buffer: Vec<u8>,
-    /// What of the buffer has been read.
-    read: usize,
-    /// The offset of the buffer's first byte in the file.
-    offset: u64,
-    lossy: bool,
-    line_bytes_max: usize,
+    rules: Rules<D, P>,
+    skipped: Skipped,
 }
 
-impl Lines {
+/// How a source reads lines.
+#[derive(Clone, Debug)]
+pub(super) struct Rules<D, P> {
+    pub(super) decode: D,
+    pub(super) policy: P,
+    pub(super) line_bytes_max: usize,
+    pub(super) index: Arc<LineIndex>,
+}
+
+/// What the window holds.
+enum Next {
+    /// A line of so many bytes, and where the next one begins.
+    Line { end: usize, next: usize },
+    /// The beginning of a line that is too long.
+    TooLong,
+    /// No line that begins in the range.
+    End,
+}
+
+impl<D, P> Lines<D, P> {
+    /// Reads a range, from its beginning or a position in it.
     pub(super) fn open(
-        file: Box<dyn ReadAt>,
         range: Range,
         position: Option<u64>,
-        lossy: bool,
-        line_bytes_max: usize,
+        rules: Rules<D, P>,
+        context: &ReaderContext,
     ) -> Result<Self, Error> {
-        let mut lines = Self {
-            file,
-            offset: position.unwrap_or(range.begin),
-            range,
-            buffer: Vec::new(),
-            read: 0,
-            lossy,
-            line_bytes_max,
-        };
-        if position.is_none() && lines.range.begin > 0 {
-            // The line that began in the range before belongs to it. The byte before the range tells whether there is one.
-            lines.offset -= 1;
-            lines.skip_line()?;
+        // The line that began in the range before belongs to it. The byte before the range tells whether there is one.
+        let begins_within = position.is_none() && range.begin > 0;
+        let at = position.unwrap_or(range.begin) - u64::from(begins_within);
+        let disk = &*context.environment.disk;
+        let window = Window::open(disk, &range.path, range.len, at)?;
+        let mut lines = Self::new(window, range, rules, Skipped::by_reader(context));
+        if begins_within {
+            lines.window.skip_line()?;
         }
         Ok(lines)
     }
 
-    /// The offset of the next line.
-    fn at(&self) -> u64 {
-        self.offset + self.read as u64
+    fn new(window: Window, range: Range, rules: Rules<D, P>, skipped: Skipped) -> Self {
+        Self {
+            window,
+            range,
+            rules,
+            skipped,
+        }
     }
 
-    /// Moves behind the next line break, whatever lies before it.
-    fn skip_line(&mut self) -> Result<(), Error> {
+    /// Looks for the next line that begins in the range.
+    #[inline]
+    fn next_line(&mut self) -> Result<Next, Error> {
+        if self.window.at() >= self.range.end {
+            return Ok(Next::End);
+        }
+        match memchr::memchr(b'\n', self.window.rest()) {
+            Some(end) if end <= self.rules.line_bytes_max => Ok(Next::Line { end, next: end + 1 }),
+            Some(_) => Ok(Next::TooLong),
+            None => self.complete_line(),
+        }
+    }
+
+    /// Reads on until the line is complete.
+    #[inline(never)]
+    fn complete_line(&mut self) -> Result<Next, Error> {
         loop {
-            if let Some(end) = memchr::memchr(b'\n', &self.buffer[self.read..]) {
-                self.read += end + 1;
-                return Ok(());
+            let searched = self.window.rest().len();
+            if searched > self.rules.line_bytes_max {
+                return Ok(Next::TooLong);
             }
-            self.read = self.buffer.len();
-            if !self.fill()? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Reads another chunk behind what is left; false at the end of the file.
-    fn fill(&mut self) -> Result<bool, Error> {
-        self.buffer.drain(..self.read);
-        self.offset += self.read as u64;
-        self.read = 0;
-        let filled = self.buffer.len();
-        let at = self.offset + filled as u64;
-        // No further than the file went when the job started: a line that was not complete then is not complete.
-        let left = usize::try_from(self.range.len.saturating_sub(at)).unwrap_or(usize::MAX);
-        if left == 0 {
-            return Ok(false);
-        }
-        self.buffer.resize(filled + CHUNK_BYTES.min(left), 0);
-        let got = self
-            .file
-            .read_at(at, &mut self.buffer[filled..])
-            .map_err(Error::file("read", &self.range.path));
-        self.buffer.truncate(filled + *got.as_ref().unwrap_or(&0));
-        if got? == 0 {
-            return Err(Error::Shortened {
-                path: self.range.path.clone(),
-                expected: self.range.len,
-                found: at,
-            });
-        }
-        Ok(true)
-    }
-
-    /// The next line that begins in the range.
-    fn next_line(&mut self) -> Result<Option<String>, Error> {
-        let begin = self.at();
-        if begin >= self.range.end {
-            return Ok(None);
-        }
-        let mut searched = 0;
-        let (line_end, next) = loop {
-            let rest = &self.buffer[self.read..];
-            if let Some(end) = memchr::memchr(b'\n', &rest[searched..]) {
-                break (searched + end, searched + end + 1);
-            }
-            searched = rest.len();
-            if searched > self.line_bytes_max {
-                break (searched, searched);
-            }
-            if !self.fill()? {
+            if !self.window.fill()? {
                 // The last line of the file has no line break.
-                break (searched, searched);
-            }
-        };
-        if line_end > self.line_bytes_max {
-            return Err(Error::LineTooLong {
-                path: self.range.path.clone(),
-                offset: begin,
-                bytes_max: self.line_bytes_max,
-            });
-        }
-        let line = &self.buffer[self.read..self.read + line_end];
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let text = match std::str::from_utf8(line) {
-            Ok(text) => text.to_owned(),
-            Err(_) if self.lossy => String::from_utf8_lossy(line).into_owned(),
-            Err(error) => {
-                return Err(Error::NotUtf8 {
-                    path: self.range.path.clone(),
-                    offset: begin + error.valid_up_to() as u64,
+                return Ok(match searched {
+                    0 => Next::End,
+                    end => Next::Line { end, next: end },
                 });
             }
-        };
-        self.read += next;
-        Ok(Some(text))
+            if let Some(end) = memchr::memchr(b'\n', &self.window.rest()[searched..]) {
+                let end = searched + end;
+                return Ok(if end <= self.rules.line_bytes_max {
+                    Next::Line { end, next: end + 1 }
+                } else {
+                    Next::TooLong
+                });
+            }
+        }
     }
 }
 
-impl Reader for Lines {
-    type Out = String;
+impl<D: Decode, P: ErrorPolicy<D::Record>> Lines<D, P> {
+    /// A line that is no record.
+    #[cold]
+    fn bad(&mut self, line: usize, fault: Fault) -> Result<Option<P::Out>, BoxError> {
+        let window = &mut self.window;
+        let (begin, index) = (self.range.begin, &self.rules.index);
+        self.rules.policy.bad(&self.skipped, || {
+            let number = window.line(begin, index)?;
+            let text = line_text::<D>(window.at(), &window.rest()[..line]);
+            let bad = BadRecord::new(window.path().display().to_string(), fault.message)
+                .at_offset(window.at())
+                .at_line(number)
+                .with_text(text);
+            Ok(match fault.at {
+                Some(at) => {
+                    let before = String::from_utf8_lossy(&text[..at.min(text.len())]);
+                    bad.at_column(before.chars().count() as u64 + 1)
+                }
+                None => bad,
+            })
+        })
+    }
+
+    #[cold]
+    fn too_long(&mut self) -> Result<Option<P::Out>, BoxError> {
+        let bytes_max = self.rules.line_bytes_max;
+        let message = format!(
+            "the line is longer than {bytes_max} bytes: raise the limit with `.line_bytes_max(..)` on the source"
+        );
+        let out = self.bad(bytes_max, Fault { at: None, message })?;
+        self.window.skip_line()?;
+        Ok(out)
+    }
+}
+
+/// A line without its carriage return, or the byte order mark of its file.
+#[inline]
+fn line_text<D: Decode>(begin: u64, line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    if D::SKIPS_BYTE_ORDER_MARK && begin == 0 {
+        return line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line);
+    }
+    line
+}
+
+impl<D: Decode, P: ErrorPolicy<D::Record>> Reader for Lines<D, P> {
+    type Out = P::Out;
     type Position = u64;
 
-    fn read(&mut self, intake: &mut impl Intake<String>) -> Result<Status, BoxError> {
+    #[inline]
+    fn read(&mut self, intake: &mut impl Intake<P::Out>) -> Result<Status, BoxError> {
+        let mut left_out = 0;
         while !intake.is_full() {
-            match self.next_line()? {
-                Some(line) => intake.push(line),
-                None => return Ok(Status::Done),
+            let out = match self.next_line()? {
+                Next::Line { end, next } => {
+                    let line = line_text::<D>(self.window.at(), &self.window.rest()[..end]);
+                    let out = match self.rules.decode.decode(line) {
+                        Ok(record) => record.map(P::good),
+                        Err(fault) => self.bad(end, fault)?,
+                    };
+                    self.window.advance(next);
+                    out
+                }
+                Next::TooLong => self.too_long()?,
+                Next::End => return Ok(Status::Done),
+            };
+            match out {
+                Some(record) => intake.push(record),
+                None => {
+                    left_out += 1;
+                    if left_out == SKIPPED_MAX {
+                        break;
+                    }
+                }
             }
         }
         Ok(Status::More)
     }
 
     fn position(&self) -> u64 {
-        self.at()
+        self.window.at()
     }
 }
 
@@ -165,7 +203,12 @@ mod tests {
     use std::io;
     use std::path::PathBuf;
 
+    use levada_core::disk::ReadAt;
+    use levada_core::{OnError, Timestamp};
+
     use super::*;
+    use crate::files::decode::{Json, Text};
+    use crate::on_error::{Plain, Results};
 
     /// A file in memory that gives a few bytes at a time.
     struct Bytes(Vec<u8>, usize);
@@ -179,6 +222,20 @@ mod tests {
         }
     }
 
+    /// Takes as many records as it has room for.
+    struct Taking<T>(Vec<T>, usize);
+
+    impl<T> Intake<T> for Taking<T> {
+        fn push_at(&mut self, record: T, _: Timestamp) {
+            self.1 -= 1;
+            self.0.push(record);
+        }
+
+        fn room(&self) -> usize {
+            self.1
+        }
+    }
+
     fn range(begin: usize, end: usize, len: usize) -> Range {
         Range {
             path: PathBuf::from("x.txt"),
@@ -188,23 +245,42 @@ mod tests {
         }
     }
 
-    fn open(text: &[u8], range: Range, position: Option<u64>, step: usize) -> Lines {
-        Lines::open(
-            Box::new(Bytes(text.to_owned(), step)),
-            range,
-            position,
-            false,
-            1_000,
-        )
-        .unwrap()
+    /// As [`Lines::open`], with a file that gives `step` bytes at a time.
+    fn open<D: Decode, P: ErrorPolicy<D::Record>>(
+        text: &[u8],
+        range: Range,
+        position: Option<u64>,
+        step: usize,
+        (decode, policy): (D, P),
+    ) -> Lines<D, P> {
+        let within = position.is_none() && range.begin > 0;
+        let at = position.unwrap_or(range.begin) - u64::from(within);
+        let file = Box::new(Bytes(text.to_owned(), step));
+        let window = Window::plain(file, &range.path, range.len, at);
+        let rules = Rules {
+            decode,
+            policy,
+            line_bytes_max: 1_000,
+            index: Arc::default(),
+        };
+        let mut lines = Lines::new(window, range, rules, Skipped::unseen());
+        if within {
+            lines.window.skip_line().unwrap();
+        }
+        lines
     }
 
-    fn read_all(lines: &mut Lines) -> Vec<String> {
-        let mut read = Vec::new();
-        while let Some(line) = lines.next_line().unwrap() {
-            read.push(line);
-        }
-        read
+    fn text() -> (Text, Plain) {
+        (Text::default(), Plain::default())
+    }
+
+    fn read<D: Decode, P: ErrorPolicy<D::Record>>(
+        lines: &mut Lines<D, P>,
+        count: usize,
+    ) -> Result<Vec<P::Out>, BoxError> {
+        let mut intake = Taking(Vec::new(), count);
+        while !intake.is_full() && lines.read(&mut intake)? == Status::More {}
+        Ok(intake.0)
     }
 
     #[test]
@@ -228,12 +304,9 @@ mod tests {
                         for (begin, end) in [(0, first), (first, second), (second, len)] {
                             let range = range(begin, end, len);
                             if begin < end {
-                                found.extend(read_all(&mut open(
-                                    text.as_bytes(),
-                                    range,
-                                    None,
-                                    step,
-                                )));
+                                let bytes = text.as_bytes();
+                                let mut lines = open(bytes, range, None, step, self::text());
+                                found.extend(read(&mut lines, 100).unwrap());
                             }
                         }
                         assert_eq!(found, expect, "{text:?} divided at {first}, {second}");
@@ -245,43 +318,113 @@ mod tests {
 
     #[test]
     fn a_reader_goes_on_where_another_one_was() {
-        let text = b"one\ntwo\nthree\nfour";
-        let whole = read_all(&mut open(text, range(2, 18, 18), None, 3));
-        for read in 0..=whole.len() {
-            let mut first = open(text, range(2, 18, 18), None, 3);
-            let mut lines: Vec<_> = (0..read)
-                .map(|_| first.next_line().unwrap().unwrap())
-                .collect();
-            let position = Some(first.position());
-            lines.extend(read_all(&mut open(text, range(2, 18, 18), position, 3)));
-            assert_eq!(lines, whole, "after {read} lines");
+        let bytes = b"one\ntwo\nthree\nfour";
+        let open = |position| open(bytes, range(2, 18, 18), position, 3, text());
+        let whole = read(&mut open(None), 100).unwrap();
+        for count in 0..=whole.len() {
+            let mut first = open(None);
+            let mut lines = read(&mut first, count).unwrap();
+            lines.extend(read(&mut open(Some(first.position())), 100).unwrap());
+            assert_eq!(lines, whole, "after {count} lines");
         }
     }
 
     #[test]
-    fn damage_is_named_with_its_place() {
-        let said = |text: &[u8], len| {
-            let mut lines = open(text, range(0, len, len), None, 100);
-            loop {
-                match lines.next_line() {
-                    Ok(Some(_)) => {}
-                    Ok(None) => panic!("no error"),
-                    Err(error) => return error.to_string(),
-                }
-            }
-        };
-        assert!(said(b"good\nba\xffd\n", 10).contains("x.txt is not UTF-8 at byte 7"));
-        assert!(said(b"short", 9).contains("had 9 bytes when the job began and ends at byte 5"));
-        let long = [b'x'; 2_000];
-        assert!(
-            said(&long, 2_000).contains("the line at byte 0 of x.txt is longer than 1000 bytes")
-        );
+    fn a_file_that_has_become_shorter_is_named() {
+        let mut lines = open(b"short", range(0, 9, 9), None, 100, text());
+        let said = read(&mut lines, 10).unwrap_err().to_string();
+        assert!(said.contains("had 9 bytes when it was found and ends at byte 5"));
     }
 
     #[test]
     fn a_lossy_reader_replaces_what_is_not_utf8() {
-        let mut lines = open(b"ba\xffd", range(0, 4, 4), None, 100);
-        lines.lossy = true;
-        assert_eq!(read_all(&mut lines), ["ba\u{fffd}d"]);
+        let lossy = Text { lossy: true };
+        let mut lines = open(
+            b"ba\xffd",
+            range(0, 4, 4),
+            None,
+            100,
+            (lossy, Plain::default()),
+        );
+        assert_eq!(read(&mut lines, 10).unwrap(), ["ba\u{fffd}d"]);
+    }
+
+    /// Every bad record has the line and column of a plain count, however the file is divided and restored.
+    #[test]
+    fn bad_lines_are_named_with_their_line_and_column() {
+        let mut file = Vec::new();
+        let mut expect = Vec::new();
+        for n in 1..=60u64 {
+            let (line, fault): (Vec<u8>, _) = match n % 6 {
+                0 => (
+                    b"{\"n\": \"\xc3\xa4\" 1}".to_vec(),
+                    Some((Some(11), "expected `,` or `}`")),
+                ),
+                1 => (b"\"ab\xffc\"".to_vec(), Some((Some(4), "not UTF-8"))),
+                2 => (vec![b' '; 1_500], Some((None, "longer than 1000 bytes"))),
+                3 => (Vec::new(), None),
+                _ => (n.to_string().into_bytes(), None),
+            };
+            if let Some(fault) = fault {
+                expect.push((n, file.len() as u64, fault));
+            }
+            file.extend(line);
+            file.extend(if n % 2 == 0 { &b"\r\n"[..] } else { b"\n" });
+        }
+        let len = file.len();
+        for (first, second) in [(0, 0), (7, 300), (1_700, 4_000), (5_000, 5_001), (0, len)] {
+            let mut found = Vec::new();
+            for (begin, end) in [(0, first), (first, second), (second, len)] {
+                if begin == end {
+                    continue;
+                }
+                let mut position = None;
+                loop {
+                    let json = (Json::<serde_json::Value>::new(), Results);
+                    let mut lines = open(&file, range(begin, end, len), position, 97, json);
+                    let records = read(&mut lines, 3).unwrap();
+                    if records.is_empty() {
+                        break;
+                    }
+                    found.extend(records.into_iter().filter_map(Result::err));
+                    position = Some(lines.position());
+                }
+            }
+            assert_eq!(found.len(), expect.len());
+            for (bad, (line, offset, (column, message))) in found.iter().zip(&expect) {
+                assert_eq!(
+                    (bad.line, bad.offset, bad.column),
+                    (Some(*line), Some(*offset), *column)
+                );
+                assert!(bad.message.contains(message), "{bad}");
+                assert_eq!(bad.source, "x.txt");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_skipped_is_counted_and_the_rest_is_read() {
+        let mut file = vec![b'x'; 3_000];
+        file.extend_from_slice(b"\n1\nno\n\n 2 \n3 4\n5");
+        let skip = Plain {
+            on_error: OnError::Skip,
+        };
+        let json = (Json::<u64>::new(), skip);
+        let mut lines = open(&file, range(0, file.len(), file.len()), None, 50, json);
+        assert_eq!(read(&mut lines, 10).unwrap(), [1, 2, 5]);
+        assert_eq!(lines.skipped.count(), 3);
+    }
+
+    #[test]
+    fn only_json_has_a_byte_order_mark() {
+        let file = "\u{feff}{\"a\":1}\n\u{feff}2".as_bytes();
+        let whole = || range(0, file.len(), file.len());
+        let json = (Json::<serde_json::Value>::new(), Results);
+        let records = read(&mut open(file, whole(), None, 50, json), 10).unwrap();
+        assert!(records[0].is_ok());
+        let bad = records[1].as_ref().unwrap_err();
+        assert_eq!((bad.line, bad.column), (Some(2), Some(1)), "{bad}");
+        let lines = read(&mut open(file, whole(), None, 50, text()), 10).unwrap();
+        assert!(lines[0].starts_with('\u{feff}'));
     }
 }

@@ -80,6 +80,19 @@ pub(super) fn resolve(pattern: &str, disk: &dyn Disk) -> Result<Vec<PathBuf>, Er
     Ok(found)
 }
 
+/// The directory that the files of a pattern are in or below.
+pub(super) fn directory(pattern: &Path) -> PathBuf {
+    let literal = |component: &Component<'_>| !is_pattern(&component.as_os_str().to_string_lossy());
+    let mut dir: PathBuf = pattern.components().take_while(literal).collect();
+    if dir == pattern {
+        dir.pop();
+    }
+    if dir.as_os_str().is_empty() {
+        dir.push(".");
+    }
+    dir
+}
+
 fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }

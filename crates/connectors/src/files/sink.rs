@@ -4,12 +4,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use levada_core::BoxError;
 use levada_core::disk::{Append, Disk};
+use levada_core::{BoxError, OnError};
 use levada_runtime::{Drain, Sink, SinkContext, Writer};
 
 use crate::error::Error;
-use crate::format::{AsText, Custom, Format, Tsv};
+#[cfg(feature = "compression")]
+use crate::files::compression::{Compression, Compressor};
+use crate::format::{AsText, Csv, Custom, Format, Formatting, JsonLine, Tsv};
+use crate::on_error::Skipped;
 
 /// Writes every record as a line into files of a directory: a string as it is, anything else as JSON.
 ///
@@ -21,6 +24,9 @@ pub fn files(dir: impl Into<PathBuf>) -> Files<AsText> {
     Files {
         dir: dir.into(),
         format: AsText,
+        on_error: OnError::Fail,
+        #[cfg(feature = "compression")]
+        compression: None,
     }
 }
 
@@ -29,15 +35,54 @@ pub fn files(dir: impl Into<PathBuf>) -> Files<AsText> {
 pub struct Files<F> {
     dir: PathBuf,
     format: F,
+    on_error: OnError,
+    #[cfg(feature = "compression")]
+    compression: Option<Compression>,
 }
 
 impl<F> Files<F> {
+    /// What becomes of a record that cannot be formatted: it fails the job, or is skipped. What goes wrong with the files
+    /// themselves always fails the job.
+    #[must_use]
+    pub fn on_error(self, on_error: OnError) -> Self {
+        Self { on_error, ..self }
+    }
+
+    /// Writes JSON lines: strings too are JSON, in quotes.
+    #[must_use]
+    pub fn jsonl(self) -> Files<JsonLine> {
+        self.formatted(JsonLine)
+    }
+
     /// Joins the fields of each record by TAB; see [`Tsv`].
     #[must_use]
     pub fn tsv(self) -> Files<Tsv> {
-        Files {
-            dir: self.dir,
-            format: Tsv,
+        self.formatted(Tsv)
+    }
+
+    /// Writes CSV, with a header in each part; see [`Csv`].
+    #[must_use]
+    pub fn csv(self) -> Files<Csv> {
+        self.formatted(Csv)
+    }
+
+    /// Compresses the parts by gzip; their names end in `.gz`.
+    #[cfg(feature = "compression")]
+    #[must_use]
+    pub fn gzip(self) -> Self {
+        Self {
+            compression: Some(Compression::Gzip),
+            ..self
+        }
+    }
+
+    /// Compresses the parts by zstd, with checksums; their names end in `.zst`.
+    #[cfg(feature = "compression")]
+    #[must_use]
+    pub fn zstd(self) -> Self {
+        Self {
+            compression: Some(Compression::Zstd),
+            ..self
         }
     }
 
@@ -46,9 +91,16 @@ impl<F> Files<F> {
     where
         W: Fn(&T, &mut String) + Send + Sync + 'static,
     {
+        self.formatted(Custom::new(write))
+    }
+
+    fn formatted<G>(self, format: G) -> Files<G> {
         Files {
             dir: self.dir,
-            format: Custom::new(write),
+            format,
+            on_error: self.on_error,
+            #[cfg(feature = "compression")]
+            compression: self.compression,
         }
     }
 }
@@ -61,10 +113,12 @@ pub struct FilesWriter<F> {
     dir: PathBuf,
     /// The name of the part once it is committed.
     name: String,
-    format: F,
+    formatting: Formatting<F>,
     disk: Arc<dyn Disk>,
     file: Option<Box<dyn Append>>,
     buffer: Vec<u8>,
+    #[cfg(feature = "compression")]
+    compressor: Option<Compressor>,
 }
 
 impl<T, F: Format<T>> Sink<T> for Files<F> {
@@ -88,13 +142,28 @@ impl<T, F: Format<T>> Sink<T> for Files<F> {
     }
 
     fn open(&self, context: &SinkContext) -> Result<Self::Writer, BoxError> {
+        let name = format!("part-{}-{:05}", context.run, context.subtask);
+        #[cfg(feature = "compression")]
+        let (name, compressor) = match self.compression {
+            None => (name, None),
+            Some(compression) => (
+                format!("{name}.{}", compression.extension()),
+                Some(Compressor::new(compression).map_err(Error::file("compress", &self.dir))?),
+            ),
+        };
         Ok(FilesWriter {
             dir: self.dir.clone(),
-            name: format!("part-{}-{:05}", context.run, context.subtask),
-            format: self.format.clone(),
+            name,
+            formatting: Formatting::new(
+                self.format.clone(),
+                self.on_error,
+                Skipped::by_writer(context),
+            ),
             disk: Arc::clone(&context.environment.disk),
             file: None,
             buffer: Vec::new(),
+            #[cfg(feature = "compression")]
+            compressor,
         })
     }
 
@@ -124,9 +193,28 @@ impl<F> FilesWriter<F> {
                     .insert(file.map_err(Error::file("create", &path))?)
             }
         };
+        #[cfg(feature = "compression")]
+        if let Some(compressor) = &mut self.compressor {
+            self.buffer = compressor
+                .compress(&self.buffer)
+                .map_err(Error::file("compress", &path))?;
+        }
         file.append(&self.buffer)
             .map_err(Error::file("write", &path))?;
         self.buffer.clear();
+        Ok(())
+    }
+
+    /// Writes what ends a compressed part.
+    #[cfg(feature = "compression")]
+    fn finish(&mut self) -> Result<(), Error> {
+        if let (Some(compressor), Some(file)) = (self.compressor.take(), &mut self.file) {
+            let path = self.dir.join(format!(".{}", self.name));
+            let rest = compressor
+                .finish()
+                .map_err(Error::file("compress", &path))?;
+            file.append(&rest).map_err(Error::file("write", &path))?;
+        }
         Ok(())
     }
 }
@@ -137,8 +225,7 @@ impl<T, F: Format<T>> Writer<T> for FilesWriter<F> {
 
     fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
         for record in records {
-            self.format.write(&record, &mut self.buffer)?;
-            self.buffer.push(b'\n');
+            self.formatting.write(&record, &mut self.buffer)?;
             if self.buffer.len() >= BUFFER_BYTES {
                 self.write_out()?;
             }
@@ -150,6 +237,8 @@ impl<T, F: Format<T>> Writer<T> for FilesWriter<F> {
         if !self.buffer.is_empty() {
             self.write_out()?;
         }
+        #[cfg(feature = "compression")]
+        self.finish()?;
         let Some(file) = &mut self.file else {
             return Ok(None);
         };

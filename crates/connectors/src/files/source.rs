@@ -1,20 +1,28 @@
-//! Lines of text files.
+//! Lines of files: as text, or as JSON.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
-use levada_core::BoxError;
-use levada_runtime::{ReaderContext, Source, SourceContext};
+use levada_core::{BoxError, OnError};
+use levada_runtime::{Discovery, ReaderContext, Source, SourceContext};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
-use crate::files::lines::Lines;
-use crate::files::pattern::{self, Patterns};
+use crate::files::compression::Compression;
+use crate::files::decode::{Decode, Json, Text};
+use crate::files::lines::{Lines, Rules};
+use crate::files::pattern::Patterns;
+use crate::files::selection::{Found, Selection};
+use crate::on_error::{ErrorPolicy, Plain, Results};
 
 /// The lines of text files, without their line breaks (`\n` or `\r\n`).
 ///
 /// Large files are divided into ranges of bytes, so that all subtasks have something to read. A line belongs to the range
 /// in which it begins. Files are read as they are when the job starts: one that grows meanwhile is read up to the length
-/// it had.
+/// it had. A file that ends in `.gz` or `.zst` is decompressed as it is read (feature `compression`), in one piece.
+///
+/// After a restore it goes on at the byte after the last line; a compressed file is decompressed again up to there.
 ///
 /// ```
 /// use levada_connectors::text_files;
@@ -24,19 +32,46 @@ use crate::files::pattern::{self, Patterns};
 /// ```
 #[must_use]
 pub fn text_files(patterns: impl Patterns) -> TextFiles {
-    TextFiles {
-        patterns: patterns.patterns(),
-        lossy: false,
-        line_bytes_max: LINE_BYTES_MAX,
-    }
+    LineFiles::new(patterns, Text::default())
 }
 
 /// The source made by [`text_files`].
+pub type TextFiles<P = Plain> = LineFiles<Text, P>;
+
+/// The records of files with a JSON value on each line, as serde reads them into a `T`.
+///
+/// Files are divided, decompressed and restored as those of [`text_files`]. Blank lines are passed over, and so is a byte
+/// order mark at the beginning of a file. What serde does with unknown fields, missing ones and numbers that do not fit
+/// is decided by `T`; JSON has no `NaN`, values are nested at most 127 deep, and nothing may follow a value on its line.
+///
+/// A line that is no `T` fails the job with its file, line and column, unless [`on_error`](LineFiles::on_error) or
+/// [`results`](LineFiles::results) say otherwise.
+///
+/// ```
+/// use levada_connectors::jsonl;
+/// use serde::Deserialize;
+///
+/// #[derive(Deserialize)]
+/// struct Bid {
+///     item: String,
+///     price: u64,
+/// }
+///
+/// let bids = jsonl::<Bid>("bids/*.jsonl");
+/// ```
+#[must_use]
+pub fn jsonl<T: DeserializeOwned + Send + 'static>(patterns: impl Patterns) -> JsonLines<T> {
+    LineFiles::new(patterns, Json::new())
+}
+
+/// The source made by [`jsonl`].
+pub type JsonLines<T, P = Plain> = LineFiles<Json<T>, P>;
+
+/// A source of what [`Decode`] makes of the lines of files.
 #[derive(Clone, Debug)]
-pub struct TextFiles {
-    patterns: Vec<String>,
-    lossy: bool,
-    line_bytes_max: usize,
+pub struct LineFiles<D, P = Plain> {
+    selection: Selection,
+    rules: Rules<D, P>,
 }
 
 /// The default for the longest line.
@@ -48,23 +83,70 @@ const RANGE_BYTES_MIN: u64 = 256 << 10;
 /// Ranges for each subtask, so that one that is fast can take more of them.
 const RANGES_PER_SUBTASK: u64 = 4;
 
-impl TextFiles {
-    /// Puts U+FFFD in the place of bytes that are not UTF-8. Without this such a byte fails the job.
+impl<D> LineFiles<D> {
+    /// The lines of these files, decoded by `decode`.
     #[must_use]
-    pub fn lossy(self) -> Self {
+    pub fn new(patterns: impl Patterns, decode: D) -> Self {
         Self {
-            lossy: true,
-            ..self
+            selection: Selection::new(patterns),
+            rules: Rules {
+                decode,
+                policy: Plain::default(),
+                line_bytes_max: LINE_BYTES_MAX,
+                index: Arc::default(),
+            },
         }
     }
 
-    /// The most bytes that a line may have, 64 MiB by default. A longer one fails the job.
+    /// What becomes of a line that cannot be decoded or is too long: it fails the job, or is skipped.
     #[must_use]
-    pub fn line_bytes_max(self, line_bytes_max: usize) -> Self {
-        Self {
-            line_bytes_max,
-            ..self
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.rules.policy = Plain { on_error };
+        self
+    }
+
+    /// Yields a `Result` for each line, so that bad ones can go their own way (`Flow::split_results`).
+    #[must_use]
+    pub fn results(self) -> LineFiles<D, Results> {
+        LineFiles {
+            selection: self.selection,
+            rules: Rules {
+                decode: self.rules.decode,
+                policy: Results,
+                line_bytes_max: self.rules.line_bytes_max,
+                index: self.rules.index,
+            },
         }
+    }
+}
+
+impl<D, P> LineFiles<D, P> {
+    /// The most bytes that a line may have, 64 MiB by default. A longer one is a bad record.
+    #[must_use]
+    pub fn line_bytes_max(mut self, line_bytes_max: usize) -> Self {
+        self.rules.line_bytes_max = line_bytes_max;
+        self
+    }
+
+    /// Looks for new files every so often, without end. Files that do not exist yet may be named, but their directory must
+    /// exist; if it disappears, the job fails.
+    ///
+    /// A file is new if its path is, and it is read up to the length it has when it is found: write it under a hidden name
+    /// (`.name`, which no `*` matches) and rename it when it is complete. A file that has been removed and put there again
+    /// is read again.
+    #[must_use]
+    pub fn watch(mut self, every: Duration) -> Self {
+        self.selection = self.selection.watch(every);
+        self
+    }
+}
+
+impl<P> TextFiles<P> {
+    /// Puts U+FFFD in the place of bytes that are not UTF-8. Without this such a line is a bad record.
+    #[must_use]
+    pub fn lossy(mut self) -> Self {
+        self.rules.decode.lossy = true;
+        self
     }
 }
 
@@ -81,44 +163,76 @@ pub struct Range {
     pub len: u64,
 }
 
-impl Source for TextFiles {
-    type Out = String;
-    type Split = Range;
-    type Reader = Lines;
-
-    fn splits(&self, context: &SourceContext) -> Result<Vec<Range>, BoxError> {
-        let disk = &*context.environment.disk;
-        let mut files = Vec::new();
-        for pattern in &self.patterns {
-            for path in pattern::resolve(pattern, disk)? {
-                // Opened once to see whether it can be read: better before the job starts than in the middle.
-                disk.open(&path).map_err(Error::file("read", &path))?;
-                let metadata = disk.metadata(&path).map_err(Error::file("read", &path))?;
-                files.push((path, metadata.len));
-            }
+impl Range {
+    /// A file in one piece. How long a compressed one is, only its end tells.
+    pub(super) fn whole((path, len): Found) -> Self {
+        let end = match Compression::of(&path) {
+            Some(_) => u64::MAX,
+            None => len,
+        };
+        Self {
+            path,
+            begin: 0,
+            end,
+            len,
         }
+    }
+
+    /// Whether there is something to read in it.
+    pub(super) fn is_empty(&self) -> bool {
+        self.begin == self.end
+    }
+
+    /// Files in pieces for so many subtasks.
+    fn divide(files: Vec<Found>, parallelism: usize) -> Vec<Self> {
         let total: u64 = files.iter().map(|(_, len)| len).sum();
-        let ranges = context.parallelism as u64 * RANGES_PER_SUBTASK;
-        let size = if context.parallelism == 1 {
+        let ranges = parallelism as u64 * RANGES_PER_SUBTASK;
+        let size = if parallelism == 1 {
             u64::MAX
         } else {
             (total / ranges).max(RANGE_BYTES_MIN)
         };
-        let mut splits = Vec::new();
-        for (path, len) in files {
+        let mut pieces = Vec::new();
+        for file in files {
+            let whole = Self::whole(file);
+            if whole.end == u64::MAX {
+                pieces.push(whole);
+                continue;
+            }
             let mut begin = 0;
-            while begin < len {
-                let end = begin.saturating_add(size).min(len);
-                splits.push(Range {
-                    path: path.clone(),
+            while begin < whole.end {
+                let end = begin.saturating_add(size).min(whole.end);
+                pieces.push(Self {
                     begin,
                     end,
-                    len,
+                    ..whole.clone()
                 });
                 begin = end;
             }
         }
-        Ok(splits)
+        pieces
+    }
+}
+
+impl<D: Decode, P: ErrorPolicy<D::Record>> Source for LineFiles<D, P> {
+    type Out = P::Out;
+    type Split = Range;
+    type Reader = Lines<D, P>;
+
+    fn splits(&self, context: &SourceContext) -> Result<Vec<Range>, BoxError> {
+        let files = self.selection.find(&*context.environment.disk)?;
+        Ok(Range::divide(files, context.parallelism))
+    }
+
+    fn discover(&self, context: &SourceContext) -> Result<Discovery<Range>, BoxError> {
+        let Some(every) = self.selection.watched() else {
+            return Ok(Discovery::Complete);
+        };
+        let files = self.selection.find_new(&*context.environment.disk)?;
+        Ok(Discovery::Found {
+            splits: Range::divide(files, context.parallelism),
+            again_after: every,
+        })
     }
 
     fn open(
@@ -126,14 +240,8 @@ impl Source for TextFiles {
         split: Range,
         position: Option<u64>,
         context: &ReaderContext,
-    ) -> Result<Lines, BoxError> {
-        let file = context
-            .environment
-            .disk
-            .open(&split.path)
-            .map_err(Error::file("read", &split.path))?;
-        let lines = Lines::open(file, split, position, self.lossy, self.line_bytes_max)?;
-        Ok(lines)
+    ) -> Result<Lines<D, P>, BoxError> {
+        Ok(Lines::open(split, position, self.rules.clone(), context)?)
     }
 
     fn is_blocking(&self) -> bool {

@@ -1,9 +1,7 @@
 //! The head of a stage that reads a source.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
-use levada_core::sync::Mutex;
 use levada_core::{BoxError, Room, Timestamp};
 use levada_state::StateError;
 
@@ -12,26 +10,10 @@ use crate::metrics::OperatorCounters;
 use crate::push::{Ending, Signal, Visitor};
 use crate::source::{Reader, ReaderContext, Source, Status};
 use crate::stage::feed::{Fed, Feed};
+use crate::stage::splits::{NextSplit, Splits};
 use crate::stage::{Progress, Stage};
 use crate::throttle::Throttle;
 use crate::turn::Turn;
-
-/// The splits of a source that nobody reads yet; its subtasks take one after the other.
-pub(crate) struct Splits<S: Source> {
-    waiting: Mutex<VecDeque<S::Split>>,
-}
-
-impl<S: Source> Splits<S> {
-    pub(crate) fn new(splits: Vec<S::Split>) -> Self {
-        Self {
-            waiting: Mutex::new(splits.into()),
-        }
-    }
-
-    fn next(&self) -> Option<S::Split> {
-        self.waiting.lock().pop_front()
-    }
-}
 
 /// Reads splits; their readers push into the chain.
 pub(crate) struct SourceStage<S: Source> {
@@ -111,8 +93,15 @@ impl<S: Source> SourceStage<S> {
         self.chain.mark(turn);
         loop {
             let Some(reader) = &mut self.reader else {
-                let Some(split) = self.splits.next() else {
-                    return Ok(Next::End);
+                let split = match self.splits.next(&self.source, turn.now(), &self.context)? {
+                    NextSplit::Read(split) => split,
+                    NextSplit::Wait(at) => {
+                        if let Some(at) = at {
+                            turn.wake_at(at);
+                        }
+                        return Ok(Next::Nothing);
+                    }
+                    NextSplit::End => return Ok(Next::End),
                 };
                 self.split = self.source.commits().then(|| split.clone());
                 let blame = Blame::on(&self.context.operator);

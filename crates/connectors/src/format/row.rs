@@ -1,4 +1,4 @@
-//! A serializer that writes the fields of a record joined by TAB.
+//! A serializer that writes the fields of a record as a row: joined by TAB, or as CSV.
 
 use std::fmt;
 
@@ -9,19 +9,65 @@ use crate::error::Error;
 /// A row: a tuple, struct or sequence becomes fields, a single value is one field.
 pub(super) struct Row<'a> {
     out: &'a mut Vec<u8>,
+    begin: usize,
     first: bool,
+    style: Style,
+}
+
+/// How a row is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Style {
+    /// Joined by TAB, with escapes.
+    Tsv,
+    /// Joined by commas, with quotes.
+    Csv,
+    /// The names of the fields as CSV; nothing for a record whose fields have no names.
+    CsvHeader,
 }
 
 impl<'a> Row<'a> {
-    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
-        Self { out, first: true }
+    pub(super) fn new(out: &'a mut Vec<u8>, style: Style) -> Self {
+        Self {
+            begin: out.len(),
+            out,
+            first: true,
+            style,
+        }
+    }
+
+    /// A field of a struct.
+    fn named<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Error> {
+        if self.style == Style::CsvHeader {
+            self.separate();
+            self.quoted(name);
+            return Ok(());
+        }
+        self.field(value)
+    }
+
+    fn separate(&mut self) {
+        if !self.first {
+            self.out.push(if self.style == Style::Tsv {
+                b'\t'
+            } else {
+                b','
+            });
+        }
+        self.first = false;
+    }
+
+    /// A row of one empty field is not the same as an empty line.
+    fn end(self) {
+        if self.style == Style::Csv && !self.first && self.out.len() == self.begin {
+            self.out.extend_from_slice(b"\"\"");
+        }
     }
 
     fn field<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Error> {
-        if !self.first {
-            self.out.push(b'\t');
+        if self.style == Style::CsvHeader {
+            return Ok(());
         }
-        self.first = false;
+        self.separate();
         // A field is first written as JSON: scalars are then as they should be, but for strings and null.
         let begin = self.out.len();
         serde_json::to_writer(&mut *self.out, value).map_err(Error::Format)?;
@@ -30,15 +76,41 @@ impl<'a> Row<'a> {
                 let text: String =
                     serde_json::from_slice(&self.out[begin..]).map_err(Error::Format)?;
                 self.out.truncate(begin);
-                self.escaped(&text);
+                if self.style == Style::Tsv {
+                    self.escaped(&text);
+                } else {
+                    self.quoted(&text);
+                }
             }
             Some(b'n') => {
                 self.out.truncate(begin);
-                self.out.extend_from_slice(b"\\N");
+                if self.style == Style::Tsv {
+                    self.out.extend_from_slice(b"\\N");
+                }
+            }
+            Some(b'[' | b'{') if self.style == Style::Csv => {
+                let json = String::from_utf8_lossy(&self.out[begin..]).into_owned();
+                self.out.truncate(begin);
+                self.quoted(&json);
             }
             _ => {}
         }
         Ok(())
+    }
+
+    fn quoted(&mut self, text: &str) {
+        if !text.contains([',', '"', '\n', '\r']) && text.trim() == text && !text.starts_with('#') {
+            self.out.extend_from_slice(text.as_bytes());
+            return;
+        }
+        self.out.push(b'"');
+        for byte in text.bytes() {
+            if byte == b'"' {
+                self.out.push(b'"');
+            }
+            self.out.push(byte);
+        }
+        self.out.push(b'"');
     }
 
     fn escaped(&mut self, text: &str) {
@@ -64,7 +136,9 @@ macro_rules! single {
     ($($method:ident($type:ty);)*) => {
         $(
             fn $method(mut self, value: $type) -> Result<(), Error> {
-                self.field(&value)
+                self.field(&value)?;
+                self.end();
+                Ok(())
             }
         )*
     };
@@ -100,8 +174,8 @@ impl ser::Serializer for Row<'_> {
         serialize_bytes(&[u8]);
     }
 
-    fn serialize_none(mut self) -> Result<(), Error> {
-        self.field(&None::<()>)
+    fn serialize_none(self) -> Result<(), Error> {
+        self.serialize_unit()
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> Result<(), Error> {
@@ -109,20 +183,22 @@ impl ser::Serializer for Row<'_> {
     }
 
     fn serialize_unit(mut self) -> Result<(), Error> {
-        self.field(&())
+        self.field(&())?;
+        self.end();
+        Ok(())
     }
 
-    fn serialize_unit_struct(mut self, _: &'static str) -> Result<(), Error> {
-        self.field(&())
+    fn serialize_unit_struct(self, _: &'static str) -> Result<(), Error> {
+        self.serialize_unit()
     }
 
     fn serialize_unit_variant(
-        mut self,
+        self,
         _: &'static str,
         _: u32,
         variant: &'static str,
     ) -> Result<(), Error> {
-        self.field(variant)
+        self.serialize_str(variant)
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(
@@ -191,7 +267,7 @@ impl ser::Serializer for Row<'_> {
 }
 
 macro_rules! fields {
-    ($($trait:ident::$method:ident($($name:ident: $type:ty)?);)*) => {
+    ($($trait:ident::$method:ident;)*) => {
         $(
             impl ser::$trait for Row<'_> {
                 type Ok = ();
@@ -199,13 +275,13 @@ macro_rules! fields {
 
                 fn $method<T: Serialize + ?Sized>(
                     &mut self,
-                    $($name: $type,)?
                     value: &T,
                 ) -> Result<(), Error> {
                     self.field(value)
                 }
 
                 fn end(self) -> Result<(), Error> {
+                    Row::end(self);
                     Ok(())
                 }
             }
@@ -214,8 +290,30 @@ macro_rules! fields {
 }
 
 fields! {
-    SerializeSeq::serialize_element();
-    SerializeTuple::serialize_element();
-    SerializeTupleStruct::serialize_field();
-    SerializeStruct::serialize_field(_name: &'static str);
+    SerializeSeq::serialize_element;
+    SerializeTuple::serialize_element;
+    SerializeTupleStruct::serialize_field;
+}
+
+impl ser::SerializeStruct for Row<'_> {
+    type Ok = ();
+    type Error = Error;
+
+    fn serialize_field<T: Serialize + ?Sized>(
+        &mut self,
+        name: &'static str,
+        value: &T,
+    ) -> Result<(), Error> {
+        self.named(name, value)
+    }
+
+    /// A field that this record leaves out has its place all the same.
+    fn skip_field(&mut self, name: &'static str) -> Result<(), Error> {
+        self.named(name, &())
+    }
+
+    fn end(self) -> Result<(), Error> {
+        Row::end(self);
+        Ok(())
+    }
 }
