@@ -82,4 +82,6 @@ mod guide {
     mod streams_and_state {}
     #[doc = include_str!("../../../docs/guide/03-backpressure.md")]
     mod backpressure {}
+    #[doc = include_str!("../../../docs/guide/06-files-and-formats.md")]
+    mod files_and_formats {}
 }

@@ -61,6 +61,13 @@ impl MemoryDisk {
         inner.files.insert(path.to_owned(), node);
     }
 
+    /// Takes away a directory with all that is in it.
+    pub fn remove_dir(&self, dir: impl AsRef<Path>) {
+        let mut inner = self.inner.lock();
+        inner.files.retain(|path, _| !path.starts_with(&dir));
+        inner.dirs.retain(|path| !path.starts_with(&dir));
+    }
+
     /// The content of a file.
     #[must_use]
     pub fn get(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
