@@ -140,11 +140,21 @@ impl Skipped {
     /// Of nobody, for tests of readers.
     #[cfg(test)]
     pub(crate) fn unseen() -> Self {
-        Self {
-            operator: Origin::new("unseen", std::panic::Location::caller()),
-            subtask: 0,
-            counters: OperatorCounters::new(),
+        struct Nobody;
+
+        impl levada_core::Wake for Nobody {
+            fn wake(&self) {}
         }
+
+        let operator = Origin::new("unseen", std::panic::Location::caller());
+        let environment = levada_runtime::Environment::system();
+        let nobody = Arc::new(Nobody);
+        Self::by_reader(&ReaderContext::without_job(
+            operator,
+            1,
+            environment,
+            nobody,
+        ))
     }
 
     /// How many have been left out.

@@ -1,15 +1,16 @@
 //! Files in and out: JSON lines, CSV, compression, watched directories.
 
+#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use levada::connectors::{Fault, LineFiles};
-use levada::metrics::OperatorCounters;
+use levada::metrics::OperatorMetrics;
 use levada::prelude::*;
-use levada::{Environment, Intake, Reader, ReaderContext, Source, SourceContext, Status};
-use levada_core::{Origin, Wake};
-use levada_testing::{MemoryDisk, Simulation, campaign, collect};
+use levada::{Environment, SinkHandle, Source};
+use levada_testing::{MemoryDisk, Simulation, campaign, collect, replay};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -33,7 +34,7 @@ fn order(id: u64) -> Order {
     Order {
         id,
         item: item[id as usize % item.len()].to_owned(),
-        note: (id % 3 == 0).then(|| format!("note {id}")),
+        note: id.is_multiple_of(3).then(|| format!("note {id}")),
     }
 }
 
@@ -41,27 +42,7 @@ fn orders(count: u64) -> Vec<Order> {
     (0..count).map(order).collect()
 }
 
-struct NoWake;
-
-impl Wake for NoWake {
-    fn wake(&self) {}
-}
-
-/// Takes as many records as it has room for.
-struct Taking<T>(Vec<T>, usize);
-
-impl<T> Intake<T> for Taking<T> {
-    fn push_at(&mut self, record: T, _: Timestamp) {
-        self.1 -= 1;
-        self.0.push(record);
-    }
-
-    fn room(&self) -> usize {
-        self.1
-    }
-}
-
-/// What a source reads from a disk; each reader is given up after `at_once` records, and another one goes on where it was.
+/// What a source reads from a disk; each reader is given up after `at_once` records.
 fn read<S: Source>(
     source: &S,
     disk: &MemoryDisk,
@@ -72,45 +53,14 @@ fn read<S: Source>(
         disk: Arc::new(disk.clone()),
         ..Environment::system()
     };
-    let operator = Origin::new("source", std::panic::Location::caller());
-    let splits = source.splits(&SourceContext {
-        operator: operator.clone(),
-        parallelism,
-        environment: environment.clone(),
-    });
-    let context = ReaderContext {
-        operator,
-        subtask: 0,
-        parallelism,
-        environment,
-        waker: Arc::new(NoWake),
-        counters: OperatorCounters::new(),
-    };
-    let mut records = Vec::new();
-    for split in splits.unwrap() {
-        let mut position = None;
-        loop {
-            let mut reader = source.open(split.clone(), position, &context).unwrap();
-            let mut intake = Taking(Vec::new(), at_once);
-            let mut status = Status::More;
-            while !intake.is_full() && status == Status::More {
-                status = reader.read(&mut intake).unwrap();
-            }
-            records.extend(intake.0);
-            if status == Status::Done {
-                break;
-            }
-            position = Some(reader.position());
-        }
-    }
-    records
+    replay(source, &environment, parallelism, at_once).unwrap()
 }
 
 /// Writes orders by a job, and gives back the disk and the names of the parts.
-fn written(seed: u64, orders: Vec<Order>, write: impl Fn(Stream<Order>)) -> MemoryDisk {
+fn written(seed: u64, orders: &[Order], write: impl Fn(Stream<Order>) -> SinkHandle) -> MemoryDisk {
     let simulation = Simulation::new(seed);
     simulation
-        .run(|job: &Job| write(job.source("orders", iterator(orders.clone())).rebalance()))
+        .run(|job: &Job| write(job.source("orders", iterator(orders.to_vec())).rebalance()))
         .unwrap()
         .expect_finished();
     simulation.disk().clone()
@@ -120,11 +70,9 @@ fn written(seed: u64, orders: Vec<Order>, write: impl Fn(Stream<Order>)) -> Memo
 fn orders_come_back_from_every_format_and_from_every_position() {
     for seed in 0..8 {
         let expected = orders(200);
-        let json = written(seed, expected.clone(), |orders| {
-            drop(orders.sink("out", files("d")))
-        });
-        let table = written(seed, expected.clone(), |orders| {
-            drop(orders.sink("out", files("d").csv()))
+        let json = written(seed, &expected, |orders| orders.sink("out", files("d")));
+        let table = written(seed, &expected, |orders| {
+            orders.sink("out", files("d").csv())
         });
         for at_once in [1, 7, 1_000] {
             let mut from_json = read(&jsonl::<Order>("d/part-*"), &json, 2, at_once);
@@ -220,7 +168,7 @@ fn skipped_records_are_counted_and_nothing_else_is_lost() {
             .metrics
             .operators
             .iter()
-            .map(|operator| operator.sum_skipped())
+            .map(OperatorMetrics::sum_skipped)
             .sum();
         assert_eq!(skipped, 90, "seed {seed}");
         run
@@ -417,11 +365,11 @@ mod compression {
         for seed in 0..6 {
             let expected = orders(300);
             let disks = [
-                written(seed, expected.clone(), |orders| {
-                    drop(orders.sink("out", files("d").gzip()))
+                written(seed, &expected, |orders| {
+                    orders.sink("out", files("d").gzip())
                 }),
-                written(seed, expected.clone(), |orders| {
-                    drop(orders.sink("out", files("d").zstd()))
+                written(seed, &expected, |orders| {
+                    orders.sink("out", files("d").zstd())
                 }),
             ];
             for (disk, extension) in disks.iter().zip(["gz", "zst"]) {
@@ -447,8 +395,8 @@ mod compression {
                     );
                 }
             }
-            let table = written(seed, expected.clone(), |orders| {
-                drop(orders.sink("out", files("d").zstd().csv()))
+            let table = written(seed, &expected, |orders| {
+                orders.sink("out", files("d").zstd().csv())
             });
             let mut found = read(&csv::<Order>("d/*"), &table, 2, 3);
             found.sort_unstable();
@@ -489,10 +437,8 @@ mod compression {
             let simulation = Simulation::new(0).parallelism(1);
             simulation
                 .run(|job: &Job| {
-                    drop(
-                        job.source("lines", iterator(lines.clone()))
-                            .sink("out", compress(files("d"))),
-                    )
+                    job.source("lines", iterator(lines.clone()))
+                        .sink("out", compress(files("d")))
                 })
                 .unwrap()
                 .expect_finished();

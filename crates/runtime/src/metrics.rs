@@ -57,9 +57,7 @@ pub struct OperatorCounters {
 }
 
 impl OperatorCounters {
-    /// Counters at zero.
-    #[must_use]
-    pub fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             records_in: Counter::default(),
             records_out: Counter::default(),

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::environment::Environment;
 use crate::metrics::OperatorCounters;
-use crate::metrics::user::SubtaskMetrics;
+use crate::metrics::user::{SubtaskMetrics, UserMetrics};
 
 /// Brings records into a job.
 ///
@@ -236,4 +236,26 @@ pub struct ReaderContext {
     pub counters: Arc<OperatorCounters>,
     /// Metrics of the source's own.
     pub metrics: SubtaskMetrics,
+}
+
+impl ReaderContext {
+    /// For a reader that belongs to no job, as in the test of a connector: subtask 0 of `parallelism`. What it counts nobody
+    /// sees but whoever looks into the context.
+    #[must_use]
+    pub fn without_job(
+        operator: Origin,
+        parallelism: usize,
+        environment: Environment,
+        waker: Arc<dyn Wake>,
+    ) -> Self {
+        Self {
+            subtask: 0,
+            parallelism,
+            environment,
+            waker,
+            counters: OperatorCounters::new(),
+            metrics: UserMetrics::default().of_subtask(operator.name(), 0),
+            operator,
+        }
+    }
 }

@@ -32,6 +32,7 @@
 mod campaign;
 mod collect;
 mod harness;
+mod replay;
 mod scheduler;
 mod simulation;
 mod valve;
@@ -40,6 +41,7 @@ mod world;
 pub use campaign::{Campaign, campaign};
 pub use collect::{Collected, Collecting, collect};
 pub use harness::Harness;
+pub use replay::replay;
 pub use simulation::{Run, Simulated, Simulation};
 pub use valve::{Valve, Valved, valve};
 pub use world::{MemoryDisk, MemoryNet, MemoryOutput, Peer, SeededRandom, VirtualClock};

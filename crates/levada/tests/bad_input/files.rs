@@ -196,7 +196,7 @@ fn json_lines() -> Vec<Row> {
             format!("1\n\"{}\"\n", "x".repeat(2_000)),
             |job| {
                 job.source("in", jsonl::<Value>("in.jsonl").line_bytes_max(1_000))
-                    .discard()
+                    .discard();
             },
             &[
                 "in.jsonl, line 2: the line is longer than 1000 bytes",
@@ -311,7 +311,7 @@ fn tables() -> Vec<Row> {
             "1,2\n3\n",
             |job| {
                 job.source("in", csv::<Vec<u8>>("in.csv").headers(false))
-                    .discard()
+                    .discard();
             },
             &["in.csv, line 2, column 2: field 2 is missing: the row ends after 1 of 2 fields"],
         ),
@@ -340,7 +340,7 @@ fn others() -> Vec<Row> {
             format!("short\n{}", "x".repeat(2_000)),
             |job| {
                 job.source("in", text_files("in.txt").line_bytes_max(1_000))
-                    .discard()
+                    .discard();
             },
             &["in.txt, line 2: the line is longer than 1000 bytes"],
         ),
@@ -371,7 +371,7 @@ fn others() -> Vec<Row> {
             "",
             |job| {
                 job.source("in", csv::<Order>("in/*.csv").watch(Duration::from_secs(1)))
-                    .discard()
+                    .discard();
             },
             &["`in`", "in cannot be watched: there is no such directory"],
         ),
@@ -427,19 +427,15 @@ mod compressed {
     use super::*;
 
     /// A text as a sink compresses it.
-    fn compress(lines: Vec<String>, how: fn(Files<AsText>) -> Files<AsText>) -> Vec<u8> {
+    fn compress(lines: &[String], how: fn(Files<AsText>) -> Files<AsText>) -> Vec<u8> {
         let simulation = Simulation::new(0).parallelism(1);
-        simulation
-            .run(|job: &Job| {
-                drop(
-                    job.source("lines", iterator(lines.clone()))
-                        .sink("out", how(files("d"))),
-                )
-            })
-            .unwrap()
-            .expect_finished();
+        let run = simulation.run(|job: &Job| {
+            let lines = job.source("lines", iterator(lines.to_vec()));
+            lines.sink("out", how(files("d")));
+        });
+        run.expect("the job is right").expect_finished();
         let paths = simulation.disk().paths();
-        simulation.disk().get(&paths[0]).unwrap()
+        simulation.disk().get(&paths[0]).expect("it was listed")
     }
 
     fn gz(what: &'static str, content: &[u8], expected: &'static [&'static str]) -> Row {
@@ -470,11 +466,11 @@ mod compressed {
 
     pub(crate) fn rows() -> Vec<Row> {
         let lines: Vec<_> = (0..1_000).map(|n| format!("line {n}")).collect();
-        let gzip = compress(lines.clone(), Files::gzip);
-        let zstd = compress(lines, Files::zstd);
+        let gzip = compress(&lines, Files::gzip);
+        let zstd = compress(&lines, Files::zstd);
         let half = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
         let garbage = |bytes: &[u8]| [bytes, b"and then some garbage"].concat();
-        let bomb = compress(vec!["x".repeat(20 << 20)], Files::gzip);
+        let bomb = compress(&["x".repeat(20 << 20)], Files::gzip);
         assert!(bomb.len() < 100_000, "{} bytes", bomb.len());
         vec![
             gz(
@@ -538,7 +534,7 @@ mod compressed {
                 bomb,
                 |job| {
                     job.source("in", text_files("in.gz").line_bytes_max(1 << 20))
-                        .discard()
+                        .discard();
                 },
                 &["in.gz, line 1: the line is longer than 1048576 bytes"],
             ),
