@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use levada::prelude::*;
 use levada::{Environment, Error, Runner};
-use levada_core::disk::{Append, Disk, Metadata, ReadAt};
+use levada_core::disk::{Append, Disk, Lock, Metadata, ReadAt};
 use levada_testing::{Simulation, collect};
 
 use bad_input::{Row, rows};
@@ -108,6 +108,14 @@ impl Disk for Large {
     }
 
     fn create_new(&self, _: &Path) -> io::Result<Box<dyn Append>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn reopen(&self, _: &Path, _: u64) -> io::Result<Box<dyn Append>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn lock(&self, _: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
