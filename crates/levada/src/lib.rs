@@ -82,6 +82,10 @@ mod guide {
     mod streams_and_state {}
     #[doc = include_str!("../../../docs/guide/03-backpressure.md")]
     mod backpressure {}
+    #[doc = include_str!("../../../docs/guide/04-state-and-partitions.md")]
+    mod state_and_partitions {}
+    #[doc = include_str!("../../../docs/guide/05-several-streams.md")]
+    mod several_streams {}
     #[doc = include_str!("../../../docs/guide/06-files-and-formats.md")]
     mod files_and_formats {}
 }
