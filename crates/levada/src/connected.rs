@@ -13,8 +13,9 @@ use levada_operators::{BroadcastProcess, CoProcess};
 use levada_runtime::wiring::PlainEdge;
 use levada_runtime::{KeyedRecord, ToAll, Two};
 
-use crate::flow::{Flow, Pipe};
+use crate::flow::Flow;
 use crate::keyed::Keyed;
+use crate::pipe::Pipe;
 use crate::reserved::{Input, Reserved};
 use crate::side::SideOutputs;
 use crate::stream::Stream;

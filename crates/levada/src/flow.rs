@@ -8,22 +8,21 @@ use std::any::type_name;
 use std::panic::Location;
 use std::sync::Arc;
 
-use levada_core::{BoxError, Exchange, Key, OnError, Origin, Place};
-use levada_graph::{Edge, Node, NodeKind, Pattern, StepSpec};
+use levada_core::{BoxError, Exchange, Key, OnError, Origin};
+use levada_graph::{Node, NodeKind, Pattern};
 use levada_operators::aggregate::Top;
 use levada_operators::step::{
     Emitter, ExpandStep, FilterStep, FlatMapStep, InspectStep, KeyStep, KeyedStep, MapStep,
 };
-use levada_operators::{Asynchronous, CallError, CallNode, Calls};
+use levada_operators::{Asynchronous, CallError, Calls};
 use levada_runtime::wiring::{
-    Discard, EdgeFactory, HashEdge, Head, PlainEdge, Records, Relay, SinkNode, SplitResultsNode,
-    StepsNode,
+    Discard, HashEdge, Head, PlainEdge, SinkNode, SplitResultsNode, StepsNode,
 };
 use levada_runtime::{Sink, Step};
 
 use crate::connected::{Broadcast, Connected};
-use crate::job::Port;
 use crate::keyed::Keyed;
+use crate::pipe::{Pipe, calling, relay};
 use crate::stream::{SinkHandle, Stream};
 
 /// A stream, or one with stateless steps behind it.
@@ -226,9 +225,7 @@ pub trait Flow: Sized {
             "rebalance",
             place,
             Pattern::Rebalance,
-            [self.open().half("rebalance", place, |steps, origin| {
-                Arc::new(PlainEdge::<Self::Head, _>::new(steps, origin))
-            })],
+            [self.open().plain("rebalance", place)],
         )
     }
 
@@ -245,9 +242,7 @@ pub trait Flow: Sized {
             "rescale",
             place,
             Pattern::Rescale,
-            [self.open().half("rescale", place, |steps, origin| {
-                Arc::new(PlainEdge::<Self::Head, _>::new(steps, origin))
-            })],
+            [self.open().plain("rescale", place)],
         )
     }
 
@@ -262,9 +257,7 @@ pub trait Flow: Sized {
             "shuffle",
             place,
             Pattern::Shuffle,
-            [self.open().half("shuffle", place, |steps, origin| {
-                Arc::new(PlainEdge::<Self::Head, _>::new(steps, origin))
-            })],
+            [self.open().plain("shuffle", place)],
         )
     }
 
@@ -330,12 +323,8 @@ pub trait Flow: Sized {
         Self::Item: Exchange,
     {
         let place = Location::caller();
-        let one = self.open().half("union", place, |steps, origin| {
-            Arc::new(PlainEdge::<Self::Head, _>::new(steps, origin))
-        });
-        let two = other.open().half("union", place, |steps, origin| {
-            Arc::new(PlainEdge::<O::Head, _>::new(steps, origin))
-        });
+        let one = self.open().plain("union", place);
+        let two = other.open().plain("union", place);
         relay("union", place, Pattern::Pointwise, [one, two])
     }
 
@@ -373,13 +362,9 @@ pub trait Flow: Sized {
         Self::Item: Exchange,
     {
         let place = Location::caller();
-        let mut halves = vec![self.open().half("union", place, |steps, origin| {
-            Arc::new(PlainEdge::<Self::Head, _>::new(steps, origin))
-        })];
+        let mut halves = vec![self.open().plain("union", place)];
         for other in others {
-            halves.push(other.open().half("union", place, |steps, origin| {
-                Arc::new(PlainEdge::<Records<Self::Item>, _>::new(steps, origin))
-            }));
+            halves.push(other.open().plain("union", place));
         }
         relay("union", place, Pattern::Pointwise, halves)
     }
@@ -587,144 +572,4 @@ pub trait Flow: Sized {
         port.inner
             .forward(port, node, place, type_name::<Self::Item>());
     }
-}
-
-/// A stream with stateless steps behind it, still open to more of them.
-///
-/// It is used once: to use what comes out of it twice, close it with [`Flow::stream`] and clone that.
-#[must_use = "a pipe does nothing until something follows it"]
-pub struct Pipe<H, S> {
-    pub(crate) port: Port,
-    pub(crate) steps: S,
-    pub(crate) specs: Vec<StepSpec>,
-    head: std::marker::PhantomData<fn(H)>,
-}
-
-impl<H, S> Pipe<H, S> {
-    pub(crate) fn new(port: Port, steps: S, specs: Vec<StepSpec>) -> Self {
-        Self {
-            port,
-            steps,
-            specs,
-            head: std::marker::PhantomData,
-        }
-    }
-
-    /// The pipe with one more step.
-    pub(crate) fn then<N>(
-        self,
-        method: &'static str,
-        place: Place,
-        step: impl FnOnce(S, Origin) -> N,
-    ) -> Pipe<H, N> {
-        let mut specs = self.specs;
-        specs.push(StepSpec { method, place });
-        Pipe::new(
-            self.port,
-            step(self.steps, Origin::new(method, place)),
-            specs,
-        )
-    }
-
-    /// The beginning of an exchange, for an operator that reads from several.
-    fn half(
-        self,
-        method: &'static str,
-        place: Place,
-        factory: impl FnOnce(S, Origin) -> Arc<dyn EdgeFactory>,
-    ) -> Half {
-        Half {
-            factory: factory(self.steps, Origin::new(method, place)),
-            port: self.port,
-            specs: self.specs,
-        }
-    }
-}
-
-impl<H: Head, S: Step<H::Out>> Flow for Pipe<H, S> {
-    type Item = S::Out;
-    type Head = H;
-    type Steps = S;
-
-    fn open(self) -> Self {
-        self
-    }
-}
-
-/// Adds a node that makes calls.
-fn calling<H, S, B, O>(
-    pipe: Pipe<H, S>,
-    name: &str,
-    place: Place,
-    asynchronous: Asynchronous<S::Out, B, O>,
-) -> Stream<O>
-where
-    H: Head,
-    S: Step<H::Out>,
-    S::Out: Exchange + Clone,
-    B: Send + 'static,
-    O: Send + 'static,
-{
-    let Pipe {
-        port, steps, specs, ..
-    } = pipe;
-    let inner = &port.inner;
-    let node = inner.add_node(
-        Node {
-            kind: NodeKind::Operator,
-            origin: Origin::new(name, place),
-            steps: specs,
-            parallelism: None,
-            parallelism_max: None,
-            blocking: false,
-            outputs: Vec::new(),
-        },
-        CallNode::<H, _, _, _, _>::new(steps, asynchronous),
-    );
-    inner.forward(&port, node, place, type_name::<H::Out>());
-    inner.add_output(node, place)
-}
-
-/// One edge into an operator that is about to be made.
-struct Half {
-    port: Port,
-    specs: Vec<StepSpec>,
-    factory: Arc<dyn EdgeFactory>,
-}
-
-/// Adds a node where streams meet.
-fn relay<T: Send + 'static>(
-    method: &'static str,
-    place: Place,
-    pattern: Pattern,
-    halves: impl IntoIterator<Item = Half>,
-) -> Stream<T> {
-    let mut halves = halves.into_iter().peekable();
-    let inner = halves
-        .peek()
-        .map(|half| std::rc::Rc::clone(&half.port.inner))
-        .expect("at least one stream is united");
-    let node = inner.add_node(
-        Node {
-            kind: NodeKind::Relay,
-            origin: Origin::new(method, place),
-            steps: Vec::new(),
-            parallelism: None,
-            parallelism_max: None,
-            blocking: false,
-            outputs: Vec::new(),
-        },
-        Relay,
-    );
-    for half in halves {
-        let edge = Edge {
-            output: half.port.output,
-            pattern,
-            steps: half.specs,
-            place,
-            record_type: type_name::<T>(),
-        };
-        inner.exchange(&half.port, node, edge, half.factory);
-    }
-    inner.add_output(node, place)
 }

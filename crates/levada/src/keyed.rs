@@ -15,7 +15,8 @@ use levada_operators::{Aggregate, Aggregates, Deduplicate, Process, RunningNode}
 use levada_runtime::wiring::{EdgeFactory, HashEdge, LongerEdge, Records};
 use levada_runtime::{HasKeyGroup, Identity, KeyedRecord};
 
-use crate::flow::{Flow, Pipe};
+use crate::flow::Flow;
+use crate::pipe::Pipe;
 use crate::reserved::{Input, Reserved};
 use crate::side::SideOutputs;
 use crate::stream::Stream;

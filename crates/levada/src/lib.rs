@@ -34,6 +34,7 @@ mod flow;
 mod job;
 mod keyed;
 mod logs;
+mod pipe;
 pub mod prelude;
 mod progress;
 mod report;
@@ -46,7 +47,7 @@ pub use args::CommonFlags;
 pub use connected::{Broadcast, Connected, KeyedBroadcast, KeyedConnected};
 pub use entry::main;
 pub use error::{Error, JobResult, Result};
-pub use flow::{Flow, Pipe};
+pub use flow::Flow;
 pub use job::Job;
 pub use keyed::{Keyed, Updates};
 pub use levada_connectors as connectors;
@@ -66,6 +67,7 @@ pub use levada_runtime::{
     Discovery, Drain, Environment, Event, Intake, Reader, ReaderContext, Sink, SinkContext, Source,
     SourceContext, Status, Writer,
 };
+pub use pipe::Pipe;
 pub use report::{Outcome, Report};
 pub use runner::{Handle, Prepared, Runner};
 pub use side::SideOutputs;

@@ -9,8 +9,9 @@ use levada_graph::NodeId;
 use levada_runtime::Identity;
 use levada_runtime::wiring::{Fork, Head, Records};
 
-use crate::flow::{Flow, Pipe};
+use crate::flow::Flow;
 use crate::job::{Building, Port};
+use crate::pipe::Pipe;
 
 /// Records of type `T` that an operator emits.
 ///
