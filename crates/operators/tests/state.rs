@@ -9,6 +9,16 @@ use levada_core::Exchange;
 use levada_testing::{Harness, Simulation};
 use serde::{Deserialize, Serialize};
 
+/// A simulation at a parallelism that the seed chooses, another one for each offset; half of them with one credit.
+fn simulation(seed: u64, offset: u64) -> Simulation {
+    let simulation = Simulation::new(seed).parallelism(1 + ((seed + offset) % 4) as usize);
+    if seed % 8 < 4 {
+        simulation.one_credit()
+    } else {
+        simulation
+    }
+}
+
 /// Runs the operators over all records at once, and over their halves with a snapshot between; both must give the same.
 #[track_caller]
 fn check<I, O, F>(records: &[I], operators: impl Fn(Stream<I>) -> F)
@@ -18,8 +28,7 @@ where
     F: Flow<Item = O>,
 {
     for seed in 0..30 {
-        let simulation =
-            |offset: u64| Simulation::new(seed).parallelism(1 + ((seed + offset) % 4) as usize);
+        let simulation = |offset| simulation(seed, offset);
         let mut plain = Harness::new(&simulation(0), &operators).unwrap();
         plain.push(records.to_vec());
         let mut expected = plain.finish();
@@ -253,8 +262,7 @@ fn broadcast_state_is_the_same_in_every_subtask_and_after_a_restore() {
                 .connect_broadcast(weights)
                 .process("weighted", Weighted)
         };
-        let simulation =
-            |offset: u64| Simulation::new(seed).parallelism(1 + ((seed + offset) % 4) as usize);
+        let simulation = |offset| simulation(seed, offset);
         let mut before = Harness::new(&simulation(0), operators).unwrap();
         before.push([1, 2, 3, 5].map(Message::Weight));
         before.push((0..50).map(Message::Number));
@@ -325,8 +333,7 @@ fn rules_against_records_without_keys() {
                 .connect(forbidden)
                 .map(|n| (true, n), |n| (false, n))
         };
-        let simulation =
-            |offset: u64| Simulation::new(seed).parallelism(1 + ((seed + offset) % 4) as usize);
+        let simulation = |offset| simulation(seed, offset);
         let mut before = Harness::new(&simulation(0), operators).unwrap();
         before.push([2, 3].map(Message::Weight));
         before.push((1..50).map(Message::Number));
