@@ -15,6 +15,7 @@
 //! | [`stdout`] | lines, at once | |
 //! | [`sink_channel`] | to other threads, at once | |
 //! | [`for_each`] | to a closure, at once | |
+//! | `postgres` (feature) | rows of a table, at once | |
 //! | [`into_sink`] | into a sink of the `futures` crates, at once | |
 
 mod bad_record;
@@ -28,6 +29,8 @@ mod generator;
 mod iterator;
 mod log;
 mod on_error;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 mod stdout;
 
 pub use bad_record::BadRecord;
@@ -50,4 +53,6 @@ pub use log::{
     PartitionLag, Partitioner, RoundRobin, log_sink, log_source,
 };
 pub use on_error::{ErrorPolicy, Plain, Results, Skipped};
+#[cfg(feature = "postgres")]
+pub use postgres::postgres;
 pub use stdout::{Stdout, stdout};

@@ -1,0 +1,215 @@
+//! Rows of a PostgreSQL table.
+
+mod batch;
+mod check;
+mod database;
+mod error;
+mod fields;
+mod server;
+mod statement;
+mod writer;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use levada_core::retry::Retry;
+use levada_core::{BoxError, OnError};
+use levada_runtime::{Sink, SinkContext};
+use serde::Serialize;
+
+pub use database::{Column, Connection, Database, Fault, Found, Refusal, Shape};
+pub use error::PostgresError;
+pub use server::{Server, Session};
+pub use statement::{Statement, Table};
+pub use writer::PostgresWriter;
+
+/// Writes records into a table of a PostgreSQL server: structs, whose fields are columns, or tuples with
+/// [`columns`](Postgres::columns). With a [`key`](Postgres::key) a record replaces the row with the same key, without one
+/// every record is a new row.
+///
+/// The connection string is that of libpq: `host=.. port=.. user=.. dbname=..`, or `postgresql://user@host:port/dbname`.
+/// The table is `table` or `schema.table`; names are taken as they are written, upper and lower case included.
+///
+/// **Promise.** A row is written at least once: each batch is a transaction of its own, and one whose end was lost with its
+/// connection is repeated. With a key that is effectively once per key. Rows are visible before the job ends, and stay if it
+/// fails. Let the stream be keyed by the key (`key_by`), so that the records of one key come to one subtask, in their order.
+///
+/// **Start.** The job does not start unless the server can be reached and the table exists, may be written, and has a unique
+/// index on exactly the key; so also the columns, if they are named. Else the columns are those of the first record, and are
+/// looked at then.
+///
+/// **Batches.** Up to 1,000 records or 1 MiB go in one statement, as one JSON parameter. A batch that is not full is written
+/// when there is nothing more to take for now. Of several records with one key in a batch the last one is written.
+///
+/// **Faults.** While the server is away, the batch is repeated, with growing waits, for a minute
+/// ([`retry`](Postgres::retry)); meanwhile no records are taken. So are deadlocks and a server that is full. A record that
+/// the table does not take fails the job, or is left out ([`on_error`](Postgres::on_error)); the records before it may have
+/// been written.
+///
+/// **Types.** Values travel as JSON, and PostgreSQL converts them as `jsonb_populate_recordset` does: `Option` is NULL, bytes
+/// become `bytea`, a nested struct goes into `json`, `jsonb` or a composite type, a list into an array. A float that is not
+/// finite is NULL, since JSON has no other word for it. A value of more than 256 MB is refused by the server.
+///
+/// There is no TLS: the server is on this machine, or behind a tunnel. The sink can be simulated with a model of the
+/// database, see [`Postgres::with_database`].
+///
+/// ```no_run
+/// use levada_connectors::postgres;
+///
+/// # #[derive(serde::Serialize)]
+/// # struct Count { word: String, count: u64 }
+/// let counts = postgres("host=/var/run/postgresql user=app dbname=shop", "counts").key(["word"]);
+/// # fn is_sink<T>(_: impl levada_runtime::Sink<T>) {}
+/// # is_sink::<Count>(counts);
+/// ```
+#[must_use]
+pub fn postgres(connection: impl Into<String>, table: impl AsRef<str>) -> Postgres<Server> {
+    Postgres::with_database(Server::new(connection.into()), table)
+}
+
+/// The sink made by [`postgres`].
+pub struct Postgres<D = Server> {
+    database: Arc<D>,
+    settings: Settings,
+    /// What was found at the start.
+    shape: OnceLock<Arc<Shape>>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Settings {
+    table: Table,
+    key: Vec<String>,
+    columns: Option<Vec<String>>,
+    on_error: OnError,
+    retry: Retry,
+    batch_records_max: usize,
+    batch_bytes_max: usize,
+}
+
+impl<D: Database> Postgres<D> {
+    /// A sink that writes into a table of this database: in a test, into a model of it.
+    #[must_use]
+    pub fn with_database(database: D, table: impl AsRef<str>) -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            database: Arc::new(database),
+            settings: Settings {
+                table: Table::new(table.as_ref()),
+                key: Vec::new(),
+                columns: None,
+                on_error: OnError::Fail,
+                retry: Retry::exponential(Duration::from_millis(100), seconds(5))
+                    .elapsed_max(seconds(60)),
+                batch_records_max: 1_000,
+                batch_bytes_max: 1 << 20,
+            },
+            shape: OnceLock::new(),
+        }
+    }
+
+    /// The columns by which a record replaces a row. They need a unique index or a primary key on exactly them.
+    #[must_use]
+    pub fn key<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.settings.key = columns.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The columns to write. A struct may then have other fields, which are left out; a tuple has its values in this order.
+    ///
+    /// ```
+    /// use levada_connectors::postgres;
+    ///
+    /// let counts = postgres("host=localhost dbname=shop", "counts").columns(["word", "count"]).key(["word"]);
+    /// # fn is_sink<T>(_: impl levada_runtime::Sink<T>) {}
+    /// # is_sink::<(String, u64)>(counts);
+    /// ```
+    #[must_use]
+    pub fn columns<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
+        self.settings.columns = Some(columns.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// What becomes of a record that the table does not take: of the wrong type, or against a constraint. To find it, its
+    /// batch is written in halves.
+    #[must_use]
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.settings.on_error = on_error;
+        self
+    }
+
+    /// When to repeat a batch, and when to give up: waits of at most 100 ms that double up to 5 s, for 60 s, unless it is
+    /// set.
+    #[must_use]
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.settings.retry = retry;
+        self
+    }
+
+    /// The most records of a batch, 1,000 unless it is set.
+    ///
+    /// # Panics
+    /// If it is zero.
+    #[must_use]
+    pub fn batch_records_max(mut self, records: usize) -> Self {
+        assert!(records > 0, "a batch has at least one record");
+        self.settings.batch_records_max = records;
+        self
+    }
+
+    /// The bytes of JSON at which a batch is full, 1 MiB unless it is set. One record may be larger.
+    ///
+    /// # Panics
+    /// If it is zero.
+    #[must_use]
+    pub fn batch_bytes_max(mut self, bytes: usize) -> Self {
+        assert!(bytes > 0, "a batch has at least one byte");
+        self.settings.batch_bytes_max = bytes;
+        self
+    }
+}
+
+impl Postgres<Server> {
+    /// The password, where it does not stand in the connection string. It is in no message.
+    #[must_use]
+    pub fn password(mut self, password: impl Into<String>) -> Self {
+        let database = Server::clone(&self.database).with_password(password.into());
+        self.database = Arc::new(database);
+        self
+    }
+}
+
+impl<T: Serialize + Send + 'static, D: Database> Sink<T> for Postgres<D> {
+    type Writer = PostgresWriter<D>;
+
+    fn start(&self, _: &SinkContext) -> Result<(), BoxError> {
+        let settings = &self.settings;
+        let (_, shape) = check::table(&*self.database, &settings.table, &settings.key)?;
+        if let Some(columns) = &settings.columns {
+            let statement = Statement {
+                table: settings.table.clone(),
+                columns: columns.clone(),
+                key: settings.key.clone(),
+            };
+            check::columns(&statement, &shape)?;
+        }
+        // A sink starts once.
+        let _ = self.shape.set(Arc::new(shape));
+        Ok(())
+    }
+
+    fn open(&self, context: &SinkContext) -> Result<PostgresWriter<D>, BoxError> {
+        let shape = self.shape.get();
+        let shape = Arc::clone(shape.ok_or("the table has not been looked at")?);
+        let database = Arc::clone(&self.database);
+        let (settings, context) = (self.settings.clone(), context.clone());
+        Ok(PostgresWriter::new(database, settings, context, shape)?)
+    }
+
+    fn is_blocking(&self) -> bool {
+        true
+    }
+
+    fn cancel(&self) {
+        self.database.cancel();
+    }
+}
