@@ -1,5 +1,7 @@
 //! What job programs import: `use levada::prelude::*;`.
 
+#[cfg(feature = "postgres")]
+pub use crate::connectors::postgres;
 pub use crate::connectors::{
     BadRecord, csv, files, for_each, from_stream, generator, into_sink, iterator, jsonl, log_sink,
     log_source, sink_channel, source_channel, stdout, text_files,

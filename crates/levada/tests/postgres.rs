@@ -70,7 +70,7 @@ fn the_last_version_of_each_key_is_there_whatever_is_lost() {
                     })
                     .key_by(|item| item.id)
                     .fold("latest", |latest: &mut i64, item: &Item| {
-                        *latest = item.version
+                        *latest = item.version;
                     })
                     .map(|(id, version)| Item { id, version })
                     .sink("items", sink(&database).key(["id"]).batch_records_max(20));

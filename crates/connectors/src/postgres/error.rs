@@ -8,6 +8,9 @@ use levada_core::BoxError;
 use super::database::Refusal;
 use super::statement::Table;
 
+/// The most bytes of a record, and of what the server says of it, that a message shows.
+const SHOWN_BYTES_MAX: usize = 300;
+
 /// Why rows could not be written.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -230,4 +233,27 @@ impl std::error::Error for PostgresError {
 fn list(names: &[String]) -> String {
     let names: Vec<_> = names.iter().map(|name| format!("\"{name}\"")).collect();
     names.join(", ")
+}
+
+/// The beginning of a text, if it is long.
+pub(super) fn cut(text: &str) -> String {
+    if text.len() <= SHOWN_BYTES_MAX {
+        return text.to_owned();
+    }
+    let end = text.floor_char_boundary(SHOWN_BYTES_MAX);
+    format!("{}.. ({} bytes)", &text[..end], text.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_record_is_cut_between_characters() {
+        assert_eq!(cut("{}"), "{}");
+        let long = "ä".repeat(200);
+        assert_eq!(cut(&long), format!("{}.. (400 bytes)", "ä".repeat(150)));
+        let odd = format!("x{long}");
+        assert!(cut(&odd).ends_with("ä.. (401 bytes)"));
+    }
 }

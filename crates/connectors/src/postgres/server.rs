@@ -20,7 +20,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row};
 
 use super::database::{Column, Connection, Database, Fault, Found, Refusal, Shape};
-use super::error::PostgresError;
+use super::error::{PostgresError, cut};
 use super::statement::{Statement, Table};
 
 /// How long a connection may take, unless the connection string says so.
@@ -400,8 +400,8 @@ fn fault(error: tokio_postgres::Error) -> Fault {
 fn refusal(said: &DbError) -> Box<Refusal> {
     Box::new(Refusal {
         code: said.code().code().to_owned(),
-        message: said.message().to_owned(),
-        detail: said.detail().map(str::to_owned),
+        message: cut(said.message()),
+        detail: said.detail().map(cut),
         column: said.column().map(str::to_owned),
         constraint: said.constraint().map(str::to_owned),
     })

@@ -21,11 +21,8 @@ use super::Settings;
 use super::batch::{Batch, Encoder};
 use super::check;
 use super::database::{Connection, Database, Fault, Refusal, Shape};
-use super::error::PostgresError;
+use super::error::{PostgresError, cut};
 use super::statement::Statement;
-
-/// The most bytes of a record that a message shows.
-const SHOWN_BYTES_MAX: usize = 300;
 
 /// Writes rows in one subtask.
 pub struct PostgresWriter<D: Database> {
@@ -336,28 +333,5 @@ impl<T: Serialize, D: Database> Writer<T> for PostgresWriter<D> {
     fn abort(&mut self) -> Result<(), BoxError> {
         self.connection = None;
         Ok(())
-    }
-}
-
-/// The beginning of a record, if it is long.
-fn cut(row: &str) -> String {
-    if row.len() <= SHOWN_BYTES_MAX {
-        return row.to_owned();
-    }
-    let end = row.floor_char_boundary(SHOWN_BYTES_MAX);
-    format!("{}.. ({} bytes)", &row[..end], row.len())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_record_is_cut_between_characters() {
-        assert_eq!(cut("{}"), "{}");
-        let long = "ä".repeat(200);
-        assert_eq!(cut(&long), format!("{}.. (400 bytes)", "ä".repeat(150)));
-        let odd = format!("x{long}");
-        assert!(cut(&odd).ends_with("ä.. (401 bytes)"));
     }
 }

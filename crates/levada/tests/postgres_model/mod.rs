@@ -1,5 +1,7 @@
 //! A table in memory, behind what the PostgreSQL sink asks of a database, with faults.
 
+#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
@@ -11,6 +13,8 @@ use serde_json::{Map, Value};
 
 /// A row: the columns with their values.
 pub(crate) type Row = Map<String, Value>;
+
+pub(crate) type Watch = Box<dyn FnMut(Option<&Row>, &Row) + Send>;
 
 /// A database with one table.
 #[derive(Clone)]
@@ -38,7 +42,7 @@ pub(crate) struct State {
     pub(crate) refused: u64,
     pub(crate) same_row: u64,
     /// Called for each row that is written, with the one it replaces.
-    pub(crate) watch: Box<dyn FnMut(Option<&Row>, &Row) + Send>,
+    pub(crate) watch: Watch,
 }
 
 pub(crate) fn column(name: &str, kind: &str) -> Column {
