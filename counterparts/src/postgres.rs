@@ -1,6 +1,7 @@
 //! A PostgreSQL server of the test's own.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -17,6 +18,7 @@ pub struct Postgres {
     /// Holds the data and the socket.
     dir: TempDir,
     bin: PathBuf,
+    port: u16,
     /// None while it is down.
     server: Option<Child>,
 }
@@ -38,6 +40,7 @@ impl Postgres {
         let mut postgres = Self {
             dir,
             bin: bin(),
+            port: free_port(),
             server: None,
         };
         let made = postgres
@@ -73,11 +76,13 @@ impl Postgres {
             .command("postgres")
             .arg("-D")
             .arg(self.data())
+            .arg("-p")
+            .arg(self.port.to_string())
             .arg("-k")
             .arg(self.dir.path())
             .args([
                 "-c",
-                "listen_addresses=",
+                "listen_addresses=127.0.0.1",
                 "-c",
                 "fsync=off",
                 "-c",
@@ -127,9 +132,42 @@ impl Postgres {
     #[must_use]
     pub fn address(&self) -> String {
         format!(
-            "host={} user=levada dbname=postgres",
-            self.dir.path().display()
+            "host={} port={} user=levada dbname=postgres",
+            self.dir.path().display(),
+            self.port
         )
+    }
+
+    /// The connection string by TCP.
+    #[must_use]
+    pub fn tcp_address(&self) -> String {
+        format!(
+            "host=localhost port={} user=levada dbname=postgres",
+            self.port
+        )
+    }
+
+    /// Makes a user who may do everything, with this password.
+    ///
+    /// # Panics
+    /// If the server refuses it.
+    pub fn add_user(&self, user: &str, password: &str) {
+        self.sql(&format!(
+            "CREATE ROLE \"{user}\" SUPERUSER LOGIN PASSWORD '{password}'"
+        ));
+        let file = self.data().join("pg_hba.conf");
+        let rules = fs::read_to_string(&file).expect("initdb has made it");
+        let rules = format!("local all \"{user}\" scram-sha-256\n{rules}");
+        fs::write(&file, rules).expect("the directory is ours");
+        self.sql("SELECT pg_reload_conf()");
+        await_until("the server knows the rule", || {
+            let refused = self
+                .client()
+                .arg("-w")
+                .args(["-U", user, "-c", "SELECT 1"])
+                .output();
+            refused.is_ok_and(|refused| !refused.status.success())
+        });
     }
 
     /// Runs SQL, and returns what `psql` prints: a line for each row, its columns divided by `|`.
@@ -184,7 +222,9 @@ impl Postgres {
             "postgres",
             "-h",
         ])
-        .arg(self.dir.path());
+        .arg(self.dir.path())
+        .arg("-p")
+        .arg(self.port.to_string());
         psql
     }
 
@@ -217,6 +257,13 @@ impl Drop for Postgres {
             self.kill();
         }
     }
+}
+
+/// A port that nobody listens on.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
+    let address = listener.local_addr().expect("it is bound");
+    address.port()
 }
 
 /// Where Debian puts the newest server's programs.
