@@ -82,6 +82,26 @@ fn structs_become_rows_and_replace_those_with_their_key() {
 }
 
 #[test]
+fn floats_that_are_not_finite_stay_what_they_are() {
+    let server = Postgres::start();
+    server.sql("CREATE TABLE floats (n int, x double precision, y real)");
+    let address = server.address();
+    run(move |job: &Job| {
+        let rows = [
+            (0, f64::NAN, Some(f32::INFINITY)),
+            (1, f64::NEG_INFINITY, None),
+        ];
+        let floats = postgres::postgres(address.as_str(), "floats").columns(["n", "x", "y"]);
+        job.source("rows", iterator(rows)).sink("out", floats);
+    })
+    .unwrap();
+    assert_eq!(
+        server.sql("SELECT * FROM floats ORDER BY n"),
+        "0|NaN|Infinity\n1|-Infinity|"
+    );
+}
+
+#[test]
 fn tuples_and_a_table_in_a_schema() {
     let server = Postgres::start();
     server.sql("CREATE SCHEMA \"The Shop\"");

@@ -5,6 +5,7 @@ mod check;
 mod database;
 mod error;
 mod fields;
+mod float;
 mod server;
 mod statement;
 mod writer;
@@ -48,7 +49,7 @@ pub use writer::PostgresWriter;
 ///
 /// **Types.** Values travel as JSON, and PostgreSQL converts them as `jsonb_populate_recordset` does: `Option` is NULL, bytes
 /// become `bytea`, a nested struct goes into `json`, `jsonb` or a composite type, a list into an array. A float that is not
-/// finite is NULL, since JSON has no other word for it. A value of more than 256 MB is refused by the server.
+/// finite stays what it is, except within a nested value, where JSON has no word for it but null. A value of more than 256 MB is refused by the server.
 ///
 /// There is no TLS: the server is on this machine, or behind a tunnel. The sink can be simulated with a model of the
 /// database, see [`Postgres::with_database`].

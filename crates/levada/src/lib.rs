@@ -90,4 +90,9 @@ mod guide {
     mod several_streams {}
     #[doc = include_str!("../../../docs/guide/06-files-and-formats.md")]
     mod files_and_formats {}
+    #[cfg(feature = "postgres")]
+    #[doc = include_str!("../../../docs/guide/09-databases-and-async.md")]
+    mod databases_and_async {}
+    #[doc = include_str!("../../../docs/guide/10-metrics-and-logs.md")]
+    mod metrics_and_logs {}
 }

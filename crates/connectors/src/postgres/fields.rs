@@ -6,6 +6,7 @@ use std::ops::Range;
 use serde::ser::{self, Impossible, Serialize};
 
 use super::error::PostgresError;
+use super::float::not_finite;
 
 /// The fields of a record, taken apart. One of them serves for all records.
 #[derive(Default)]
@@ -71,6 +72,12 @@ impl Fields {
     fn add<T: Serialize + ?Sized>(&mut self, name: Name, value: &T) -> Result<(), PostgresError> {
         let begin = self.json.len();
         serde_json::to_writer(&mut self.json, value).map_err(PostgresError::Json)?;
+        if &self.json[begin..] == b"null"
+            && let Some(float) = not_finite(value)
+        {
+            self.json.truncate(begin);
+            self.json.extend_from_slice(float.as_bytes());
+        }
         self.fields.push((name, begin..self.json.len()));
         Ok(())
     }

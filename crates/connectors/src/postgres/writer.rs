@@ -18,6 +18,8 @@ use levada_runtime::{Drain, SinkContext, Writer};
 use serde::Serialize;
 
 use super::Settings;
+use crate::on_error::Skipped;
+
 use super::batch::{Batch, Encoder};
 use super::check;
 use super::database::{Connection, Database, Fault, Refusal, Shape};
@@ -43,7 +45,7 @@ pub struct PostgresWriter<D: Database> {
     refused: bool,
     /// Cancelled or failed: nothing more is sent.
     stopped: bool,
-    skipped: bool,
+    skipped: Skipped,
 }
 
 /// A batch that could not be written for now.
@@ -60,6 +62,7 @@ impl<D: Database> PostgresWriter<D> {
         context: SinkContext,
         shape: Arc<Shape>,
     ) -> Result<Self, PostgresError> {
+        let skipped = Skipped::by_writer(&context);
         let mut writer = Self {
             database,
             settings,
@@ -73,7 +76,7 @@ impl<D: Database> PostgresWriter<D> {
             waiting: None,
             refused: false,
             stopped: false,
-            skipped: false,
+            skipped,
         };
         if let Some(columns) = writer.settings.columns.clone() {
             writer.set_columns(columns, true)?;
@@ -102,8 +105,7 @@ impl<D: Database> PostgresWriter<D> {
         }
         match read.and_then(|()| self.encoder.encode(&mut self.batch)) {
             Err(error @ PostgresError::Json(_)) if self.settings.on_error == OnError::Skip => {
-                self.skip(&error);
-                Ok(())
+                self.skip(&error)
             }
             taken => taken,
         }
@@ -192,7 +194,8 @@ impl<D: Database> PostgresWriter<D> {
             return Ok(());
         }
         let row = self.batch.first(part).to_owned();
-        let tell = self.settings.on_error == OnError::Fail || !self.skipped;
+        let skips = self.context.counters.records_skipped.get();
+        let tell = self.settings.on_error == OnError::Fail || skips == 0;
         // The place is worth a few queries once.
         if refusal.column.is_none() && refusal.constraint.is_none() && tell {
             refusal.column = self.find_column(&row);
@@ -204,10 +207,7 @@ impl<D: Database> PostgresWriter<D> {
         };
         match self.settings.on_error {
             OnError::Fail => Err(error),
-            OnError::Skip => {
-                self.skip(&error);
-                Ok(())
-            }
+            OnError::Skip => self.skip(&error),
         }
     }
 
@@ -230,18 +230,17 @@ impl<D: Database> PostgresWriter<D> {
         None
     }
 
-    fn skip(&mut self, error: &PostgresError) {
-        self.context.counters.records_skipped.add(1);
-        if !std::mem::replace(&mut self.skipped, true) {
-            let mut text = error.to_string();
-            if let Some(source) = std::error::Error::source(error) {
-                text = format!("{text}: {source}");
-            }
-            tracing::warn!(
-                "{}: a record is left out: {text}; later ones are only counted",
-                self.context.operator
-            );
-        }
+    fn skip(&self, error: &PostgresError) -> Result<(), PostgresError> {
+        let skipped = self.skipped.skip(|| {
+            Ok(match std::error::Error::source(error) {
+                Some(source) => format!("{error}: {source}"),
+                None => error.to_string(),
+            })
+        });
+        skipped.map_err(|source| PostgresError::Failed {
+            table: self.settings.table.clone(),
+            source,
+        })
     }
 
     /// The database is away: sets the time of the next attempt.
