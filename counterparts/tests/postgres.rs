@@ -571,6 +571,40 @@ fn by_tcp_and_with_a_password_that_nobody_sees() {
     }
 }
 
+/// A session needs no thread but its writer's, not even to resolve a name.
+#[test]
+fn no_thread_is_started_beside_the_engines() {
+    let server = Postgres::start();
+    server.sql("CREATE TABLE numbers (n bigint)");
+    let address = server.tcp_address();
+    let (sender, source) = source_channel(16);
+    let handle = Runner::new()
+        .start(move |job: &Job| {
+            job.source("numbers", source.clone())
+                .map(|n: i64| (n,))
+                .sink("out", numbers(&address));
+        })
+        .unwrap();
+    sender.send(1).unwrap();
+    await_until("the row is there", || {
+        server.sql("SELECT count(*) FROM numbers") == "1"
+    });
+    let threads = std::fs::read_dir("/proc/self/task").unwrap();
+    let names: Vec<_> = threads
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("comm")).ok())
+        .collect();
+    assert!(
+        names.iter().any(|name| name.starts_with("levada-own-")),
+        "{names:?}"
+    );
+    assert!(
+        !names.iter().any(|name| name.starts_with("tokio")),
+        "{names:?}"
+    );
+    drop(sender);
+    handle.wait().unwrap();
+}
+
 /// Two subtasks that write the same rows in opposite order: the server chooses one, and the other tries again.
 #[test]
 fn a_deadlock_is_tried_again() {
