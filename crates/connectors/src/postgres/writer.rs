@@ -41,8 +41,8 @@ pub struct PostgresWriter<D: Database> {
     /// Parts of the batch that are still to be written, the last one first; none while it is being filled.
     parts: Vec<Range<usize>>,
     waiting: Option<Waiting>,
-    /// Whether a record was left in the drain.
-    refused: bool,
+    /// Whether the task waits for the batch: with a record that was left in the drain, or with the end of its input.
+    awaited: bool,
     /// Cancelled or failed: nothing more is sent.
     stopped: bool,
     skipped: Skipped,
@@ -74,7 +74,7 @@ impl<D: Database> PostgresWriter<D> {
             batch: Batch::default(),
             parts: Vec::new(),
             waiting: None,
-            refused: false,
+            awaited: false,
             stopped: false,
             skipped,
         };
@@ -161,8 +161,7 @@ impl<D: Database> PostgresWriter<D> {
             }
         }
         self.batch.clear();
-        if std::mem::take(&mut self.refused) {
-            // The task sleeps on the records that were left.
+        if std::mem::take(&mut self.awaited) {
             self.context.waker.wake();
         }
         Ok(true)
@@ -290,7 +289,7 @@ impl<T: Serialize, D: Database> Writer<T> for PostgresWriter<D> {
 
     fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
         if !self.parts.is_empty() && !self.send()? {
-            self.refused = true;
+            self.awaited = true;
             return Ok(());
         }
         while !records.is_over() {
@@ -299,7 +298,7 @@ impl<T: Serialize, D: Database> Writer<T> for PostgresWriter<D> {
             };
             self.take(&record)?;
             if self.is_full() && !self.send()? {
-                self.refused = true;
+                self.awaited = true;
                 return Ok(());
             }
         }
@@ -317,7 +316,9 @@ impl<T: Serialize, D: Database> Writer<T> for PostgresWriter<D> {
     }
 
     fn is_drained(&mut self) -> Result<bool, BoxError> {
-        Ok(self.send()?)
+        let drained = self.send()?;
+        self.awaited |= !drained;
+        Ok(drained)
     }
 
     fn prepare(&mut self) -> Result<(), BoxError> {
