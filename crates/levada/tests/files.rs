@@ -334,6 +334,39 @@ fn files_are_found_as_they_come() {
     }
 }
 
+/// A clone of a source is another source.
+#[test]
+fn two_sources_may_watch_one_directory() {
+    for seed in 0..12 {
+        let simulation = Simulation::new(seed);
+        let disk = simulation.disk().clone();
+        disk.put("in/a.txt", "1\n2\n");
+        let (sink, valve) = levada_testing::valve();
+        valve.open();
+        let lines = text_files("in/*.txt").watch(Duration::from_millis(100));
+        let mut simulated = simulation
+            .start(move |job: &Job| {
+                job.source("one", lines.clone())
+                    .map(|line| (1, line))
+                    .sink("one-out", sink.clone());
+                job.source("two", lines.clone())
+                    .map(|line| (2, line))
+                    .sink("two-out", sink.clone());
+            })
+            .unwrap();
+        assert!(simulated.run_until(|simulated| simulated.elapsed() > Duration::from_secs(1)));
+        disk.put("in/b.txt", "3\n");
+        assert!(simulated.run_until(|simulated| simulated.elapsed() > Duration::from_secs(2)));
+        let mut found = valve.take();
+        found.sort_unstable();
+        let expected: Vec<_> = [1, 2]
+            .into_iter()
+            .flat_map(|source| ["1", "2", "3"].map(|line| (source, line.to_owned())))
+            .collect();
+        assert_eq!(found, expected, "seed {seed}");
+    }
+}
+
 #[test]
 fn a_watched_pattern_may_match_nothing_at_first_and_csv_can_be_watched_too() {
     let simulation = Simulation::new(7).parallelism(3);

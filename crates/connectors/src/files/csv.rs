@@ -163,6 +163,9 @@ impl<T, P> CsvFiles<T, P> {
     }
 
     /// Looks for new files every so often, without end; see [`LineFiles::watch`](crate::LineFiles::watch).
+    ///
+    /// # Panics
+    /// If it is to look without any pause.
     #[must_use]
     pub fn watch(mut self, every: Duration) -> Self {
         self.selection = self.selection.watch(every);

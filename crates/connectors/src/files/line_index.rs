@@ -18,6 +18,11 @@ pub(super) struct LineIndex {
 }
 
 impl LineIndex {
+    /// Forgets a file, which may be another one by now.
+    pub(super) fn forget(&self, path: &Path) {
+        self.files.lock().remove(path);
+    }
+
     /// An offset, `begin`, and how many lines lie before it; `count` counts those between two offsets.
     pub(super) fn lines_before(
         &self,
@@ -61,6 +66,9 @@ mod tests {
             });
             assert_eq!(found.unwrap(), (begin, begin / 10));
         }
+        index.forget(Path::new("x"));
+        let found = index.lines_before(Path::new("x"), 50, |from, to| Ok(to - from));
+        assert_eq!(found.unwrap(), (50, 50));
         // 400 at first, then 100 and 200 again, because they came out of order, and 500 behind the 400.
         assert_eq!(bytes, 400 + 100 + 200 + 500);
     }

@@ -171,7 +171,12 @@ impl<D: Decode, P: ErrorPolicy<D::Record>> Reader for Lines<D, P> {
                 Next::Line { end, next } => {
                     let line = line_text::<D>(self.window.at(), &self.window.rest()[..end]);
                     let out = match self.rules.decode.decode(line) {
-                        Ok(record) => record.map(P::good),
+                        Ok(Some(record)) => {
+                            self.window.advance(next);
+                            intake.push(P::good(record));
+                            continue;
+                        }
+                        Ok(None) => None,
                         Err(fault) => self.bad(end, fault)?,
                     };
                     self.window.advance(next);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use levada_core::disk::Disk;
@@ -15,14 +14,14 @@ use crate::files::pattern::{self, Patterns};
 const WATCHED_MAX: usize = 1 << 20;
 
 /// The files of a source.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Selection {
     patterns: Vec<String>,
     /// How often to look for new ones; never if none.
     every: Option<Duration>,
     /// The files that have been found and are still there, if it is watched. Others are forgotten, so that there are no more
     /// of them than the directories hold.
-    known: Arc<Mutex<BTreeSet<PathBuf>>>,
+    known: Mutex<BTreeSet<PathBuf>>,
 }
 
 /// A file with its length when it was found.
@@ -33,11 +32,15 @@ impl Selection {
         Self {
             patterns: patterns.patterns(),
             every: None,
-            known: Arc::default(),
+            known: Mutex::default(),
         }
     }
 
     pub(super) fn watch(self, every: Duration) -> Self {
+        assert!(
+            !every.is_zero(),
+            "somebody who looks all the time does nothing else"
+        );
         Self {
             every: Some(every),
             ..self
@@ -91,6 +94,17 @@ impl Selection {
         }
         *known = there;
         Ok(files)
+    }
+}
+
+/// A clone is another source, which has found nothing so far.
+impl Clone for Selection {
+    fn clone(&self) -> Self {
+        Self {
+            patterns: self.patterns.clone(),
+            every: self.every,
+            known: Mutex::default(),
+        }
     }
 }
 

@@ -134,10 +134,22 @@ impl<D, P> LineFiles<D, P> {
     /// A file is new if its path is, and it is read up to the length it has when it is found: write it under a hidden name
     /// (`.name`, which no `*` matches) and rename it when it is complete. A file that has been removed and put there again
     /// is read again.
+    ///
+    /// # Panics
+    /// If it is to look without any pause.
     #[must_use]
     pub fn watch(mut self, every: Duration) -> Self {
         self.selection = self.selection.watch(every);
         self
+    }
+}
+
+impl<D, P> LineFiles<D, P> {
+    fn divide(&self, files: Vec<Found>, parallelism: usize) -> Vec<Range> {
+        for (path, _) in &files {
+            self.rules.index.forget(path);
+        }
+        Range::divide(files, parallelism)
     }
 }
 
@@ -221,7 +233,7 @@ impl<D: Decode, P: ErrorPolicy<D::Record>> Source for LineFiles<D, P> {
 
     fn splits(&self, context: &SourceContext) -> Result<Vec<Range>, BoxError> {
         let files = self.selection.find(&*context.environment.disk)?;
-        Ok(Range::divide(files, context.parallelism))
+        Ok(self.divide(files, context.parallelism))
     }
 
     fn discover(&self, context: &SourceContext) -> Result<Discovery<Range>, BoxError> {
@@ -230,7 +242,7 @@ impl<D: Decode, P: ErrorPolicy<D::Record>> Source for LineFiles<D, P> {
         };
         let files = self.selection.find_new(&*context.environment.disk)?;
         Ok(Discovery::Found {
-            splits: Range::divide(files, context.parallelism),
+            splits: self.divide(files, context.parallelism),
             again_after: every,
         })
     }
