@@ -125,3 +125,111 @@ impl<T> State<T> {
         self.idle[context.subtask] = Some(Arc::clone(&context.waker));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::panic::Location;
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+
+    use levada_core::Origin;
+
+    use super::*;
+    use crate::environment::Environment;
+    use crate::source::{Intake, Reader, Status};
+
+    /// Counts how often it wakes somebody.
+    #[derive(Default)]
+    struct Counting(AtomicUsize);
+
+    impl Wake for Counting {
+        fn wake(&self) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A source that finds two splits each time; meanwhile another subtask wants one.
+    #[derive(Default)]
+    struct Twos {
+        splits: OnceLock<Splits<Self>>,
+        other: Arc<Counting>,
+        looked: AtomicUsize,
+    }
+
+    struct Nothing;
+
+    impl Reader for Nothing {
+        type Out = ();
+        type Position = ();
+
+        fn read(&mut self, _: &mut impl Intake<()>) -> Result<Status, BoxError> {
+            Ok(Status::Done)
+        }
+
+        fn position(&self) {}
+    }
+
+    impl Source for Twos {
+        type Out = ();
+        type Split = usize;
+        type Reader = Nothing;
+
+        fn splits(&self, _: &SourceContext) -> Result<Vec<usize>, BoxError> {
+            Ok(vec![0])
+        }
+
+        fn discover(&self, _: &SourceContext) -> Result<Discovery<usize>, BoxError> {
+            let looked = self.looked.fetch_add(1, Ordering::Relaxed);
+            let splits = self.splits.get().ok_or("the splits are there")?;
+            let context = context(&self.other);
+            let next = splits.next(self, Moment::NEVER, &context)?;
+            assert!(matches!(next, NextSplit::Wait(None)), "one looks at a time");
+            assert_eq!(self.other.0.load(Ordering::Relaxed), looked);
+            Ok(match looked {
+                2 => Discovery::Complete,
+                _ => Discovery::Found {
+                    splits: vec![1, 2],
+                    again_after: Duration::from_secs(1),
+                },
+            })
+        }
+
+        fn open(&self, _: usize, _: Option<()>, _: &ReaderContext) -> Result<Nothing, BoxError> {
+            Ok(Nothing)
+        }
+    }
+
+    fn context(waker: &Arc<Counting>) -> ReaderContext {
+        let operator = Origin::new("twos", Location::caller());
+        let waker = Arc::clone(waker) as Arc<dyn Wake>;
+        ReaderContext::without_job(operator, 1, Environment::system(), waker)
+    }
+
+    #[test]
+    fn one_subtask_looks_and_those_that_wait_are_woken() {
+        let source = Twos::default();
+        let splits = source.splits.get_or_init(|| Splits::new(vec![0]));
+        let waker = Arc::default();
+        let next = |seconds: u64| {
+            let now = Moment::ZERO + Duration::from_secs(seconds);
+            splits.next(&source, now, &context(&waker)).unwrap()
+        };
+        let read = |seconds| match next(seconds) {
+            NextSplit::Read(split) => Some(split),
+            _ => None,
+        };
+        assert_eq!(
+            [read(5), read(5), read(5), read(5)],
+            [Some(0), Some(1), Some(2), None]
+        );
+        assert_eq!(source.looked.load(Ordering::Relaxed), 1);
+        assert_eq!(source.other.0.load(Ordering::Relaxed), 1);
+        let due = Moment::ZERO + Duration::from_secs(6);
+        assert!(matches!(next(5), NextSplit::Wait(Some(at)) if at == due));
+        assert_eq!([read(6), read(6)], [Some(1), Some(2)]);
+        assert!(matches!(next(7), NextSplit::End));
+        assert!(matches!(next(100), NextSplit::End));
+        assert_eq!(source.other.0.load(Ordering::Relaxed), 3);
+    }
+}
