@@ -17,6 +17,24 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// Something could not be done with an address of the network.
+    Network {
+        /// What was tried: `connect to`, `listen at`...
+        act: &'static str,
+        /// The address, as the program gave it.
+        address: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// A connection broke before its peer had closed it.
+    Broken {
+        /// The peer.
+        peer: String,
+        /// The line that was to come next, or was cut off.
+        line: u64,
+        /// What the operating system said.
+        source: io::Error,
+    },
     /// A pattern matches no file.
     NoMatch {
         /// The pattern.
@@ -99,12 +117,25 @@ impl Error {
         let path = path.to_owned();
         move |source| Self::File { act, path, source }
     }
+
+    pub(crate) fn network(act: &'static str, address: &str) -> impl FnOnce(io::Error) -> Self {
+        let address = address.to_owned();
+        move |source| Self::Network {
+            act,
+            address,
+            source,
+        }
+    }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File { act, path, .. } => write!(f, "cannot {act} {}", path.display()),
+            Self::Network { act, address, .. } => write!(f, "cannot {act} {address}"),
+            Self::Broken { peer, line, .. } => {
+                write!(f, "the connection with {peer} broke at line {line}")
+            }
             Self::NoMatch { pattern } => write!(f, "there is no file {pattern}"),
             Self::BadPattern { pattern, .. } => write!(f, "{pattern} is no pattern of files"),
             Self::IsDirectory { path } => write!(
@@ -168,9 +199,11 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::File { source, .. } | Self::Damaged { source, .. } | Self::Output(source) => {
-                Some(source)
-            }
+            Self::File { source, .. }
+            | Self::Damaged { source, .. }
+            | Self::Network { source, .. }
+            | Self::Broken { source, .. }
+            | Self::Output(source) => Some(source),
             Self::BadPattern { source, .. } => Some(source),
             Self::Format(source) => Some(source),
             _ => None,

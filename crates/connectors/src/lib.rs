@@ -10,9 +10,12 @@
 //! | [`log_source`] | the records of a log on disk | goes on with the next offset |
 //! | [`source_channel`] | what other threads send | goes on with what is sent next |
 //! | [`from_stream`] | a stream of the `futures` crates | goes on with what a new stream yields |
+//! | [`tcp_lines`] | lines from a server | goes on with what is sent next |
+//! | [`tcp_listen`] | lines from whoever connects | goes on with what is sent next |
 //! | [`files`] | parts of a directory, renamed when the job commits | |
 //! | [`log_sink`] | a log on disk, visible when the job commits | |
 //! | [`stdout`] | lines, at once | |
+//! | [`tcp_sink`] | lines to a server, at once | |
 //! | [`sink_channel`] | to other threads, at once | |
 //! | [`for_each`] | to a closure, at once | |
 //! | `postgres` (feature) | rows of a table, at once | |
@@ -32,6 +35,7 @@ mod on_error;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod stdout;
+mod tcp;
 
 pub use bad_record::BadRecord;
 pub use channel::{
@@ -56,3 +60,7 @@ pub use on_error::{ErrorPolicy, Plain, Results, Skipped};
 #[cfg(feature = "postgres")]
 pub use postgres::postgres;
 pub use stdout::{Stdout, stdout};
+pub use tcp::{
+    DecodeLine, Fault, JsonLine, TcpLines, TcpLinesReader, TcpListen, TcpListenReader, TcpSink,
+    TcpWriter, TextLine, tcp_lines, tcp_listen, tcp_sink,
+};

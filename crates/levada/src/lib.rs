@@ -52,8 +52,7 @@ pub use job::Job;
 pub use keyed::{Keyed, Updates};
 pub use levada_connectors as connectors;
 pub use levada_core::executor::sleep;
-pub use levada_core::retry::Retry;
-pub use levada_core::{BoxError, Exchange, Key, KeyGroups, OnError, State, Timestamp};
+pub use levada_core::{BoxError, Exchange, Key, KeyGroups, OnError, Retry, State, Timestamp};
 pub use levada_graph::{BufferOptions, Plan};
 pub use levada_operators::step::Emitter;
 pub use levada_operators::{

@@ -4,7 +4,7 @@
 pub use crate::connectors::postgres;
 pub use crate::connectors::{
     BadRecord, csv, files, for_each, from_stream, generator, into_sink, iterator, jsonl, log_sink,
-    log_source, sink_channel, source_channel, stdout, text_files,
+    log_source, sink_channel, source_channel, stdout, tcp_lines, tcp_listen, tcp_sink, text_files,
 };
 pub use crate::{
     Aggregate, BroadcastContext, BroadcastProcess, Calls, CoContext, CoProcess, Context, Flow, Job,

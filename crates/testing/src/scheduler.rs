@@ -75,8 +75,8 @@ impl SimulatedScheduler {
         })
     }
 
-    /// Polls one task, or lets time pass.
-    pub(crate) fn step(&self, tasks: &[Arc<TaskCell>]) -> Step {
+    /// Polls one task or future, or lets time pass if it may.
+    pub(crate) fn step(&self, tasks: &[Arc<TaskCell>], may_wait: bool) -> Step {
         self.fire();
         match self.pick(tasks) {
             Some(Picked::Task(task)) => {
@@ -92,11 +92,11 @@ impl SimulatedScheduler {
         let task = self.state.lock().timers.keys().next().map(|(at, _)| *at);
         let next = task.into_iter().chain(self.executor.next_timer()).min();
         match next {
-            None => Step::Stuck,
-            Some(at) => {
+            Some(at) if may_wait => {
                 self.clock.advance_to(at);
                 Step::Waited
             }
+            _ => Step::Stuck,
         }
     }
 

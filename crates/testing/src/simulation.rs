@@ -218,7 +218,8 @@ impl Simulated {
     /// possible.
     pub fn step(&mut self) -> bool {
         let acted = self.network.step();
-        let step = self.scheduler.step(&self.tasks);
+        // Peers are quick: time stands still while one of them has something to do.
+        let step = self.scheduler.step(&self.tasks, !acted);
         let events = self.coordinator().hear();
         let heard = !events.is_empty();
         self.events.extend(events);
@@ -326,6 +327,8 @@ impl Simulated {
             .take()
             .expect("a job ends once")
             .into_outcome();
+        // What the job has sent arrives.
+        while self.network.step() {}
         Run {
             seed: self.seed,
             outcome: match given_up {
