@@ -23,6 +23,7 @@
 
 mod bad_record;
 mod channel;
+mod dial;
 mod error;
 mod files;
 mod for_each;

@@ -4,7 +4,7 @@
 //! can be cancelled whatever its peers do, and a job that is full stops reading: the peer's window closes, and it waits.
 
 mod decode;
-mod dial;
+
 mod line;
 mod listen;
 mod peer;

@@ -94,7 +94,7 @@ pub trait Connection: Send {
     fn shutdown(&mut self) -> io::Result<()>;
 
     /// Wakes once, when the connection may be ready for this. It may do so for nothing. A new call takes the place of the
-    /// last one.
+    /// last one for the same.
     ///
     /// # Errors
     /// If nobody can watch.

@@ -8,9 +8,9 @@ use levada_core::net::{Connection, Network, Ready};
 use levada_core::{BoxError, Moment, Wake};
 use levada_runtime::{Drain, Sink, SinkContext, Writer};
 
+use crate::dial::{CONNECT_TIMEOUT, Dial};
 use crate::error::Error;
 use crate::format::{AsText, Custom, Format, Tsv};
-use crate::tcp::dial::{CONNECT_TIMEOUT, Dial};
 
 /// Connects to `host:port` and writes every record as a line: a string as it is, anything else as JSON.
 ///

@@ -8,11 +8,11 @@ use levada_core::{BoxError, Moment, OnError, Retry};
 use levada_runtime::{Intake, Reader, ReaderContext, Source, SourceContext, Status};
 use serde::de::DeserializeOwned;
 
+use crate::dial::{CONNECT_TIMEOUT, Dial};
 use crate::error::Error;
 use crate::on_error::{ErrorPolicy, Plain, Results, Skipped};
 use crate::tcp::LINE_BYTES_MAX;
 use crate::tcp::decode::{DecodeLine, JsonLine, TextLine};
-use crate::tcp::dial::{CONNECT_TIMEOUT, Dial};
 use crate::tcp::peer::{Decoding, Heard, Peer};
 
 /// Connects to `host:port` and reads lines (`\n` or `\r\n`) of UTF-8 until the other side closes: what `nc -l` and Flink's

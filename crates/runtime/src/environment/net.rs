@@ -73,7 +73,7 @@ impl Network for SystemNetwork {
             socket: Arc::new(TcpStream::from(socket)),
             peer: address,
             connecting: Some(deadline),
-            ticket: None,
+            tickets: [None; 2],
             watcher: self.watcher()?,
             clock: Arc::clone(&self.clock),
         }))
@@ -112,7 +112,7 @@ impl Listener for SystemListener {
             socket: Arc::new(socket),
             peer,
             connecting: None,
-            ticket: None,
+            tickets: [None; 2],
             watcher: Arc::clone(&self.watcher),
             clock: Arc::clone(&self.clock),
         }))
@@ -138,7 +138,8 @@ struct SystemConnection {
     peer: SocketAddr,
     /// Until when it must be connected, while it is not.
     connecting: Option<Moment>,
-    ticket: Option<Ticket>,
+    /// For reading and for writing.
+    tickets: [Option<Ticket>; 2],
     watcher: Arc<Watcher>,
     clock: Arc<dyn Clock>,
 }
@@ -184,13 +185,13 @@ impl Connection for SystemConnection {
     }
 
     fn wake_when(&mut self, ready: Ready, waker: &Arc<dyn Wake>) -> io::Result<()> {
-        let flags = match ready {
-            Ready::Read => PollFlags::IN,
-            Ready::Write => PollFlags::OUT,
+        let [reading, writing] = &mut self.tickets;
+        let (ticket, flags) = match ready {
+            Ready::Read => (reading, PollFlags::IN),
+            Ready::Write => (writing, PollFlags::OUT),
         };
         let deadline = self.connecting.unwrap_or(Moment::NEVER);
         let socket: Arc<dyn AsFd + Send + Sync> = Arc::clone(&self.socket) as _;
-        let ticket = &mut self.ticket;
         self.watcher.watch(ticket, socket, flags, deadline, waker);
         Ok(())
     }
@@ -198,7 +199,9 @@ impl Connection for SystemConnection {
 
 impl Drop for SystemConnection {
     fn drop(&mut self) {
-        self.watcher.forget(self.ticket.take());
+        for ticket in &mut self.tickets {
+            self.watcher.forget(ticket.take());
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! What the other side of a connection does.
 
+use std::sync::Arc;
+
 /// The other side of a connection of the job, as a script: what it sends, what it reads, and how it ends.
 ///
 /// How much it does at a time is drawn from the seed of the simulation.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Peer {
     /// What is still to be sent.
     pub(super) outgoing: Vec<u8>,
@@ -11,7 +13,13 @@ pub struct Peer {
     /// How much it still reads.
     pub(super) appetite: usize,
     pub(super) ending: Ending,
+    answer: Option<Arc<Answer>>,
+    /// How much of what it has read it has answered.
+    answered: usize,
 }
+
+/// What a peer says to what it has read since its last answer; none if it waits for more.
+type Answer = dyn Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync;
 
 /// What a peer does when it has sent everything and read as much as it wants.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -33,6 +41,8 @@ impl Peer {
             sent: 0,
             appetite: usize::MAX,
             ending: Ending::Close,
+            answer: None,
+            answered: 0,
         }
     }
 
@@ -42,6 +52,16 @@ impl Peer {
         Self {
             ending: Ending::Stay,
             ..Self::sends("")
+        }
+    }
+
+    /// Reads whatever comes and answers it. The closure is given what was read since the last answer, and says nothing if
+    /// it waits for more.
+    #[must_use]
+    pub fn answers(answer: impl Fn(&[u8]) -> Option<Vec<u8>> + Send + Sync + 'static) -> Self {
+        Self {
+            answer: Some(Arc::new(answer)),
+            ..Self::reads()
         }
     }
 
@@ -66,6 +86,16 @@ impl Peer {
         Self {
             ending: Ending::Reset,
             ..self
+        }
+    }
+
+    /// Has read something more.
+    pub(super) fn hear(&mut self, received: &[u8]) {
+        if let Some(answer) = &self.answer
+            && let Some(answer) = answer(&received[self.answered..])
+        {
+            self.answered = received.len();
+            self.outgoing.extend(answer);
         }
     }
 

@@ -31,7 +31,7 @@ pub(super) struct Wire {
     capacity: usize,
     /// Whether the peer has closed its side.
     ended: bool,
-    waiting: Option<(Ready, Arc<dyn Wake>)>,
+    waiting: Vec<(Ready, Arc<dyn Wake>)>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -66,7 +66,7 @@ impl Wire {
             outbound: VecDeque::new(),
             capacity,
             ended: false,
-            waiting: None,
+            waiting: Vec::new(),
         }
     }
 
@@ -123,10 +123,12 @@ impl Wire {
             Phase::Failed(_) => {}
             Phase::Connected => self.talk(random),
         }
-        if let Some((ready, _)) = &self.waiting
-            && self.is_ready(*ready)
-        {
-            wakers.extend(self.waiting.take().map(|(_, waker)| waker));
+        for (ready, waker) in std::mem::take(&mut self.waiting) {
+            if self.is_ready(ready) {
+                wakers.push(waker);
+            } else {
+                self.waiting.push((ready, waker));
+            }
         }
     }
 
@@ -141,6 +143,7 @@ impl Wire {
         } else if self.can_read() {
             let n = piece(random, self.outbound.len().min(self.peer.appetite));
             self.received.extend(self.outbound.drain(..n));
+            self.peer.hear(&self.received);
             if self.peer.appetite != usize::MAX {
                 self.peer.appetite -= n;
             }
@@ -176,7 +179,7 @@ impl Wire {
     pub(super) fn close(&mut self) {
         self.closed = true;
         self.shut_down = true;
-        self.waiting = None;
+        self.waiting.clear();
         self.inbound.clear();
     }
 
@@ -185,7 +188,8 @@ impl Wire {
         if self.is_ready(ready) {
             return true;
         }
-        self.waiting = Some((ready, Arc::clone(waker)));
+        self.waiting.retain(|(other, _)| *other != ready);
+        self.waiting.push((ready, Arc::clone(waker)));
         false
     }
 

@@ -9,10 +9,10 @@ use levada_core::Wake;
 use levada_core::net::{Connection, Network, Ready};
 
 /// The default for how long each address has to answer.
-pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Tries one address after the other.
-pub(super) struct Dial {
+pub(crate) struct Dial {
     addresses: Vec<SocketAddr>,
     /// The address to try after the one that is being tried.
     next: usize,
@@ -21,7 +21,7 @@ pub(super) struct Dial {
 }
 
 impl Dial {
-    pub(super) fn new(addresses: Vec<SocketAddr>, time_limit: Duration) -> Self {
+    pub(crate) fn new(addresses: Vec<SocketAddr>, time_limit: Duration) -> Self {
         assert!(!addresses.is_empty(), "a host has an address");
         Self {
             addresses,
@@ -32,7 +32,7 @@ impl Dial {
     }
 
     /// Goes on. None if an answer is awaited; then the waker is woken when it has come.
-    pub(super) fn poll(
+    pub(crate) fn poll(
         &mut self,
         network: &dyn Network,
         waker: &Arc<dyn Wake>,
