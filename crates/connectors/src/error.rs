@@ -35,6 +35,33 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// A URL cannot be used.
+    BadUrl {
+        /// The URL.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// A server has refused records for good.
+    Refused {
+        /// Where they were sent.
+        url: String,
+        /// Its answer.
+        status: String,
+        /// The first part of what it said.
+        answer: String,
+    },
+    /// A server did not take records, however often it was asked.
+    GaveUp {
+        /// Where they were sent.
+        url: String,
+        /// How often.
+        attempts: u32,
+        /// For how long.
+        elapsed: std::time::Duration,
+        /// What came of the last attempt.
+        last: String,
+    },
     /// A pattern matches no file.
     NoMatch {
         /// The pattern.
@@ -136,6 +163,21 @@ impl fmt::Display for Error {
             Self::Broken { peer, line, .. } => {
                 write!(f, "the connection with {peer} broke at line {line}")
             }
+            Self::BadUrl { url, why } => write!(f, "{url} cannot be used: {why}"),
+            Self::Refused {
+                url,
+                status,
+                answer,
+            } => write!(f, "{url} answered {status}: {answer}"),
+            Self::GaveUp {
+                url,
+                attempts,
+                elapsed,
+                last,
+            } => write!(
+                f,
+                "{url} has not taken the records in {attempts} attempts within {elapsed:.1?}: {last}"
+            ),
             Self::NoMatch { pattern } => write!(f, "there is no file {pattern}"),
             Self::BadPattern { pattern, .. } => write!(f, "{pattern} is no pattern of files"),
             Self::IsDirectory { path } => write!(

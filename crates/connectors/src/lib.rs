@@ -12,10 +12,12 @@
 //! | [`from_stream`] | a stream of the `futures` crates | goes on with what a new stream yields |
 //! | [`tcp_lines`] | lines from a server | goes on with what is sent next |
 //! | [`tcp_listen`] | lines from whoever connects | goes on with what is sent next |
+//! | `http_source` | records that others POST (feature `http`) | goes on with what is sent next |
 //! | [`files`] | parts of a directory, renamed when the job commits | |
 //! | [`log_sink`] | a log on disk, visible when the job commits | |
 //! | [`stdout`] | lines, at once | |
 //! | [`tcp_sink`] | lines to a server, at once | |
+//! | `http_sink` | to a server, in batches (feature `http`) | |
 //! | [`sink_channel`] | to other threads, at once | |
 //! | [`for_each`] | to a closure, at once | |
 //! | `postgres` (feature) | rows of a table, at once | |
@@ -30,6 +32,8 @@ mod for_each;
 mod format;
 mod futures;
 mod generator;
+#[cfg(feature = "http")]
+mod http;
 mod iterator;
 mod log;
 mod on_error;
@@ -52,6 +56,8 @@ pub use for_each::{ForEach, for_each};
 pub use format::{AsText, Csv, Custom, Format, JsonLine, Tsv};
 pub use futures::{FromStream, IntoSink, SinkWriter, StreamReader, from_stream, into_sink};
 pub use generator::{Generator, generator};
+#[cfg(feature = "http")]
+pub use http::{HttpReader, HttpSink, HttpSource, HttpWriter, http_sink, http_source};
 pub use iterator::{IteratorSource, iterator};
 pub use log::{
     ByKey, Lag, Log, LogError, LogReader, LogSink, LogSource, LogSplit, LogWriter, OnGap,
