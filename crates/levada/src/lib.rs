@@ -89,6 +89,8 @@ mod guide {
     mod several_streams {}
     #[doc = include_str!("../../../docs/guide/06-files-and-formats.md")]
     mod files_and_formats {}
+    #[doc = include_str!("../../../docs/guide/07-network.md")]
+    mod network {}
     #[cfg(feature = "postgres")]
     #[doc = include_str!("../../../docs/guide/09-databases-and-async.md")]
     mod databases_and_async {}
