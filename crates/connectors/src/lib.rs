@@ -68,6 +68,6 @@ pub use on_error::{ErrorPolicy, Plain, Results, Skipped};
 pub use postgres::postgres;
 pub use stdout::{Stdout, stdout};
 pub use tcp::{
-    DecodeLine, Fault, JsonLine, TcpLines, TcpLinesReader, TcpListen, TcpListenReader, TcpSink,
-    TcpWriter, TextLine, tcp_lines, tcp_listen, tcp_sink,
+    TcpLines, TcpLinesReader, TcpListen, TcpListenReader, TcpSink, TcpWriter, tcp_lines,
+    tcp_listen, tcp_sink,
 };

@@ -3,15 +3,12 @@
 //! Nothing here blocks: sockets wake the tasks that wait for them, so a source or sink needs no thread of its own, a job
 //! can be cancelled whatever its peers do, and a job that is full stops reading: the peer's window closes, and it waits.
 
-mod decode;
-
 mod line;
 mod listen;
 mod peer;
 mod sink;
 mod source;
 
-pub use decode::{DecodeLine, Fault, JsonLine, TextLine};
 pub use listen::{TcpListen, TcpListenReader, tcp_listen};
 pub use sink::{TcpSink, TcpWriter, tcp_sink};
 pub use source::{TcpLines, TcpLinesReader, tcp_lines};

@@ -263,7 +263,7 @@ fn bad_lines_are_counted_or_yielded_with_their_place() {
         assert!(last.contains("the connection broke"), "seed {seed}: {last}");
         let place = |line: &str| format!("10.0.1.1:40000, {line}");
         for (said, expected) in said[..said.len() - 1].iter().zip([
-            place("line 2, column 1: the line is not UTF-8"),
+            place("line 2, column 1: not UTF-8"),
             place("line 5, column 2: "),
             place("line 6: the line is longer than 20 bytes"),
         ]) {

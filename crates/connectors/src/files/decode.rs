@@ -32,7 +32,7 @@ pub struct Fault {
 /// Lines as they are.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Text {
-    pub(super) lossy: bool,
+    pub(crate) lossy: bool,
 }
 
 impl Decode for Text {
@@ -58,7 +58,7 @@ impl Decode for Text {
 pub struct Json<T>(PhantomData<fn() -> T>);
 
 impl<T> Json<T> {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(PhantomData)
     }
 }

@@ -13,9 +13,9 @@ use serde::de::DeserializeOwned;
 
 use crate::bad_record::BadRecord;
 use crate::error::Error;
+use crate::files::{Decode, Json, Text};
 use crate::on_error::{ErrorPolicy, Plain, Results, Skipped};
 use crate::tcp::LINE_BYTES_MAX;
-use crate::tcp::decode::{DecodeLine, JsonLine, TextLine};
 use crate::tcp::peer::{Decoding, Heard, Peer};
 
 /// Listens at `host:port` and reads lines (`\n` or `\r\n`) of UTF-8 from everybody who connects, as one stream: the lines of
@@ -37,7 +37,7 @@ use crate::tcp::peer::{Decoding, Heard, Peer};
 /// let lines = tcp_listen("127.0.0.1:9000").line_bytes_max(64 << 10);
 /// ```
 #[must_use]
-pub fn tcp_listen(address: impl Into<String>) -> TcpListen<TextLine> {
+pub fn tcp_listen(address: impl Into<String>) -> TcpListen<Text> {
     TcpListen {
         address: address.into(),
         listening: Arc::default(),
@@ -48,7 +48,7 @@ pub fn tcp_listen(address: impl Into<String>) -> TcpListen<TextLine> {
             on_listening: None,
         },
         decoding: Decoding {
-            decoder: TextLine,
+            decoder: Text::default(),
             policy: Plain::default(),
             line_bytes_max: LINE_BYTES_MAX,
         },
@@ -80,16 +80,23 @@ impl<D, P> fmt::Debug for TcpListen<D, P> {
     }
 }
 
-impl<P> TcpListen<TextLine, P> {
+impl<P> TcpListen<Text, P> {
+    /// Puts U+FFFD in the place of bytes that are not UTF-8. Without this such a line is a bad one.
+    #[must_use]
+    pub fn lossy(mut self) -> Self {
+        self.decoding.decoder.lossy = true;
+        self
+    }
+
     /// Reads each line as JSON. Empty lines are passed over.
     #[must_use]
-    pub fn json<T: DeserializeOwned + Send + 'static>(self) -> TcpListen<JsonLine<T>, P> {
+    pub fn json<T: DeserializeOwned + Send + 'static>(self) -> TcpListen<Json<T>, P> {
         TcpListen {
             address: self.address,
             listening: self.listening,
             options: self.options,
             decoding: Decoding {
-                decoder: JsonLine::new(),
+                decoder: Json::new(),
                 policy: self.decoding.policy,
                 line_bytes_max: self.decoding.line_bytes_max,
             },
@@ -167,7 +174,7 @@ impl<D, P> TcpListen<D, P> {
 
 impl<D, P> Source for TcpListen<D, P>
 where
-    D: DecodeLine,
+    D: Decode,
     P: ErrorPolicy<D::Record>,
 {
     type Out = P::Out;
@@ -251,7 +258,7 @@ struct Guest {
     silent_since: Option<Moment>,
 }
 
-impl<D: DecodeLine, P: ErrorPolicy<D::Record>> TcpListenReader<D, P> {
+impl<D: Decode, P: ErrorPolicy<D::Record>> TcpListenReader<D, P> {
     /// Takes in who waits at the door, as far as there is room.
     fn accept(&mut self) -> Result<(), Error> {
         while let Some(listener) = &mut self.listener {
@@ -326,7 +333,7 @@ impl<D: DecodeLine, P: ErrorPolicy<D::Record>> TcpListenReader<D, P> {
     }
 }
 
-impl<D: DecodeLine, P: ErrorPolicy<D::Record>> Reader for TcpListenReader<D, P> {
+impl<D: Decode, P: ErrorPolicy<D::Record>> Reader for TcpListenReader<D, P> {
     type Out = P::Out;
     /// How many records have been read; they cannot be read again.
     type Position = u64;

@@ -8,8 +8,8 @@ use levada_core::{BoxError, Wake};
 use levada_runtime::Intake;
 
 use crate::bad_record::BadRecord;
+use crate::files::Decode;
 use crate::on_error::{ErrorPolicy, Skipped};
-use crate::tcp::decode::DecodeLine;
 use crate::tcp::line::{Line, LineBuffer};
 
 /// How lines become records.
@@ -66,7 +66,7 @@ impl Peer {
         waker: &Arc<dyn Wake>,
     ) -> Result<Heard, BoxError>
     where
-        D: DecodeLine,
+        D: Decode,
         P: ErrorPolicy<D::Record>,
     {
         if !self.take_lines(intake, decoding, skipped)? {
@@ -103,24 +103,31 @@ impl Peer {
         skipped: &Skipped,
     ) -> Result<bool, BoxError>
     where
-        D: DecodeLine,
+        D: Decode,
         P: ErrorPolicy<D::Record>,
     {
         while !intake.is_full() {
             let Some((number, line)) = self.lines.next(self.ended) else {
                 return Ok(true);
             };
-            let bad = |message: String, column: Option<u64>, text: &[u8]| {
-                let mut bad = BadRecord::new(&self.name, message).at_line(number);
-                bad.column = column;
-                Ok(bad.with_text(text))
+            let bad = |message: String, at: Option<usize>, text: &[u8]| {
+                let bad = BadRecord::new(&self.name, message)
+                    .at_line(number)
+                    .with_text(text);
+                Ok(match at.and_then(|at| text.get(..at)) {
+                    Some(before) => {
+                        let before = String::from_utf8_lossy(before);
+                        bad.at_column(before.chars().count() as u64 + 1)
+                    }
+                    None => bad,
+                })
             };
             let record = match line {
                 Line::Whole(line) => match decoding.decoder.decode(line) {
                     Ok(record) => record.map(P::good),
                     Err(fault) => decoding
                         .policy
-                        .bad(skipped, || bad(fault.message, fault.column, line))?,
+                        .bad(skipped, || bad(fault.message, fault.at, line))?,
                 },
                 Line::TooLong(beginning) => decoding.policy.bad(skipped, || {
                     let most = decoding.line_bytes_max;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use levada_core::net::{Connection, Network, Ready};
-use levada_core::{BoxError, Moment, Wake};
+use levada_core::{BoxError, Moment, OnError, Wake};
 use levada_runtime::{Drain, Sink, SinkContext, Writer};
 
 use crate::dial::{CONNECT_TIMEOUT, Dial};
 use crate::error::Error;
-use crate::format::{AsText, Custom, Format, Tsv};
+use crate::format::{AsText, Custom, Format, Formatting, JsonLine, Tsv};
+use crate::on_error::Skipped;
 
 /// Connects to `host:port` and writes every record as a line: a string as it is, anything else as JSON.
 ///
@@ -33,6 +34,7 @@ pub fn tcp_sink(address: impl Into<String>) -> TcpSink<AsText> {
         address: address.into(),
         connect_timeout: CONNECT_TIMEOUT,
         format: AsText,
+        on_error: OnError::Fail,
     }
 }
 
@@ -42,9 +44,22 @@ pub struct TcpSink<F> {
     address: String,
     connect_timeout: Duration,
     format: F,
+    on_error: OnError,
 }
 
 impl<F> TcpSink<F> {
+    /// What becomes of a record that cannot be formatted: it fails the job, or is skipped.
+    #[must_use]
+    pub fn on_error(self, on_error: OnError) -> Self {
+        Self { on_error, ..self }
+    }
+
+    /// Writes JSON lines: strings too are JSON, in quotes.
+    #[must_use]
+    pub fn jsonl(self) -> TcpSink<JsonLine> {
+        self.with(JsonLine)
+    }
+
     /// Joins the fields of each record by TAB; see [`Tsv`].
     #[must_use]
     pub fn tsv(self) -> TcpSink<Tsv> {
@@ -73,6 +88,7 @@ impl<F> TcpSink<F> {
             address: self.address,
             connect_timeout: self.connect_timeout,
             format,
+            on_error: self.on_error,
         }
     }
 }
@@ -83,7 +99,7 @@ const BUFFER_BYTES: usize = 64 << 10;
 /// Writes to one connection.
 pub struct TcpWriter<F> {
     address: String,
-    format: F,
+    formatting: Formatting<F>,
     link: Link,
     /// What has not been sent begins at `sent`.
     buffer: Vec<u8>,
@@ -110,7 +126,11 @@ impl<T, F: Format<T>> Sink<T> for TcpSink<F> {
         let addresses = found.map_err(Error::network("find", &self.address))?;
         Ok(TcpWriter {
             address: self.address.clone(),
-            format: self.format.clone(),
+            formatting: Formatting::new(
+                self.format.clone(),
+                self.on_error,
+                Skipped::by_writer(context),
+            ),
             link: Link::Connecting(Dial::new(addresses, self.connect_timeout)),
             buffer: Vec::new(),
             sent: 0,
@@ -203,8 +223,7 @@ impl<T, F: Format<T>> Writer<T> for TcpWriter<F> {
             let Some(record) = records.next() else {
                 return Ok(());
             };
-            self.format.write(&record, &mut self.buffer)?;
-            self.buffer.push(b'\n');
+            self.formatting.write(&record, &mut self.buffer)?;
         }
         Ok(())
     }

@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 
 use crate::dial::{CONNECT_TIMEOUT, Dial};
 use crate::error::Error;
+use crate::files::{Decode, Json, Text};
 use crate::on_error::{ErrorPolicy, Plain, Results, Skipped};
 use crate::tcp::LINE_BYTES_MAX;
-use crate::tcp::decode::{DecodeLine, JsonLine, TextLine};
 use crate::tcp::peer::{Decoding, Heard, Peer};
 
 /// Connects to `host:port` and reads lines (`\n` or `\r\n`) of UTF-8 until the other side closes: what `nc -l` and Flink's
@@ -31,13 +31,13 @@ use crate::tcp::peer::{Decoding, Heard, Peer};
 /// let pairs = tcp_lines("localhost:9000").json::<(String, u64)>();
 /// ```
 #[must_use]
-pub fn tcp_lines(address: impl Into<String>) -> TcpLines<TextLine> {
+pub fn tcp_lines(address: impl Into<String>) -> TcpLines<Text> {
     TcpLines {
         address: address.into(),
         connect_timeout: CONNECT_TIMEOUT,
         retry: Retry::never(),
         decoding: Decoding {
-            decoder: TextLine,
+            decoder: Text::default(),
             policy: Plain::default(),
             line_bytes_max: LINE_BYTES_MAX,
         },
@@ -53,16 +53,23 @@ pub struct TcpLines<D, P = Plain> {
     decoding: Decoding<D, P>,
 }
 
-impl<P> TcpLines<TextLine, P> {
+impl<P> TcpLines<Text, P> {
+    /// Puts U+FFFD in the place of bytes that are not UTF-8. Without this such a line is a bad one.
+    #[must_use]
+    pub fn lossy(mut self) -> Self {
+        self.decoding.decoder.lossy = true;
+        self
+    }
+
     /// Reads each line as JSON. Empty lines are passed over.
     #[must_use]
-    pub fn json<T: DeserializeOwned + Send + 'static>(self) -> TcpLines<JsonLine<T>, P> {
+    pub fn json<T: DeserializeOwned + Send + 'static>(self) -> TcpLines<Json<T>, P> {
         TcpLines {
             address: self.address,
             connect_timeout: self.connect_timeout,
             retry: self.retry,
             decoding: Decoding {
-                decoder: JsonLine::new(),
+                decoder: Json::new(),
                 policy: self.decoding.policy,
                 line_bytes_max: self.decoding.line_bytes_max,
             },
@@ -121,7 +128,7 @@ impl<D, P> TcpLines<D, P> {
 
 impl<D, P> Source for TcpLines<D, P>
 where
-    D: DecodeLine,
+    D: Decode,
     P: ErrorPolicy<D::Record>,
 {
     type Out = P::Out;
@@ -180,7 +187,7 @@ enum State {
     Connected(Peer),
 }
 
-impl<D: DecodeLine, P: ErrorPolicy<D::Record>> TcpLinesReader<D, P> {
+impl<D: Decode, P: ErrorPolicy<D::Record>> TcpLinesReader<D, P> {
     /// Comes nearer to a connection; none once it is there.
     fn connect(&mut self) -> Result<Option<Status>, Error> {
         let environment = &self.context.environment;
@@ -226,7 +233,7 @@ impl<D: DecodeLine, P: ErrorPolicy<D::Record>> TcpLinesReader<D, P> {
     }
 }
 
-impl<D: DecodeLine, P: ErrorPolicy<D::Record>> Reader for TcpLinesReader<D, P> {
+impl<D: Decode, P: ErrorPolicy<D::Record>> Reader for TcpLinesReader<D, P> {
     type Out = P::Out;
     /// How many records have been read; they cannot be read again.
     type Position = u64;

@@ -126,19 +126,13 @@ fn tcp() -> Vec<Row> {
             "a line that is not UTF-8",
             |network| network.serve(HERE, [Peer::sends(&b"one\ntw\xc3\xa4\xff\n"[..])]),
             read,
-            &[
-                "`in`",
-                "10.0.0.7:9000, line 2, column 4: the line is not UTF-8",
-            ],
+            &["`in`", "10.0.0.7:9000, line 2, column 4: not UTF-8"],
         ),
         row(
             "a peer's line that is not UTF-8",
             |network| network.call(HERE, Peer::sends(&b"\xff"[..])),
             listen,
-            &[
-                "`in`",
-                "10.0.1.1:40000, line 1, column 1: the line is not UTF-8",
-            ],
+            &["`in`", "10.0.1.1:40000, line 1, column 1: not UTF-8"],
         ),
         row(
             "a line of malformed JSON",
