@@ -49,10 +49,7 @@ fn write(job: &Job) {
 }
 
 pub(crate) fn rows() -> Vec<Row> {
-    let mut rows = tcp();
-    #[cfg(feature = "http")]
-    rows.extend(http());
-    rows
+    tcp().into_iter().chain(http()).collect()
 }
 
 fn tcp() -> Vec<Row> {
@@ -92,7 +89,7 @@ fn tcp() -> Vec<Row> {
             nobody,
             |job| {
                 job.source("in", tcp_lines("nowhere.example:9000"))
-                    .discard()
+                    .discard();
             },
             &[
                 "`in`",
@@ -193,6 +190,11 @@ fn tcp() -> Vec<Row> {
             &["`out`", "cannot write to 10.0.0.7:9000", "connection reset"],
         ),
     ]
+}
+
+#[cfg(not(feature = "http"))]
+fn http() -> Vec<Row> {
+    Vec::new()
 }
 
 #[cfg(feature = "http")]
