@@ -62,6 +62,11 @@ pub enum Error {
         /// What came of the last attempt.
         last: String,
     },
+    /// What worked for a source or sink has stopped before its end: it has panicked, perhaps in the user's code.
+    Stopped {
+        /// What has stopped.
+        what: String,
+    },
     /// A pattern matches no file.
     NoMatch {
         /// The pattern.
@@ -178,6 +183,7 @@ impl fmt::Display for Error {
                 f,
                 "{url} has not taken the records in {attempts} attempts within {elapsed:.1?}: {last}"
             ),
+            Self::Stopped { what } => write!(f, "{what} has stopped: it has panicked"),
             Self::NoMatch { pattern } => write!(f, "there is no file {pattern}"),
             Self::BadPattern { pattern, .. } => write!(f, "{pattern} is no pattern of files"),
             Self::IsDirectory { path } => write!(

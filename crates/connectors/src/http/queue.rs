@@ -24,8 +24,16 @@ struct State<T> {
     reader: Option<Arc<dyn Wake>>,
     /// Kept so that it goes on when the reader has gone: whoever waits for an answer gets one.
     server: Option<Spawned>,
-    /// Whether the server has answered everybody.
-    is_served: bool,
+    /// Whether the server has answered everybody, or has failed; none while it serves.
+    served: Option<Served>,
+}
+
+/// How a server ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Served {
+    Everybody,
+    /// It was stopped, or has panicked: nobody knows who was waiting.
+    Stopped,
 }
 
 /// Why records were not taken in. None of a request is, or all.
@@ -53,7 +61,7 @@ impl<T> Queue<T> {
                 records_left: records,
                 reader: None,
                 server: None,
-                is_served: false,
+                served: None,
             }),
             closed: watch::Sender::new(requests == Some(0) || records == Some(0)),
             records_max,
@@ -126,25 +134,25 @@ impl<T> Queue<T> {
         self.state.lock().records.pop_front()
     }
 
-    /// Whether nothing is left and nothing comes any more, and everybody has had an answer.
-    pub(super) fn is_over(&self) -> bool {
+    /// How the server ended, once it has and no record is left.
+    pub(super) fn over(&self) -> Option<Served> {
         let state = self.state.lock();
-        state.records.is_empty() && state.is_served
+        state.served.filter(|_| state.records.is_empty())
     }
 
     /// Wakes this reader, and keeps the server alive.
     pub(super) fn connect(&self, reader: Arc<dyn Wake>, server: Spawned) {
         let mut state = self.state.lock();
         state.reader = Some(reader);
-        if !state.is_served {
+        if state.served.is_none() {
             state.server = Some(server);
         }
     }
 
-    /// The server has answered everybody and is gone.
-    pub(super) fn served(&self) {
+    /// The server is gone.
+    pub(super) fn ended(&self, served: Served) {
         let mut state = self.state.lock();
-        state.is_served = true;
+        state.served = Some(served);
         let server = state.server.take();
         drop(state);
         // Its handle ends a future that is at its end.
@@ -177,9 +185,9 @@ mod tests {
         queue.close();
         assert_eq!(queue.offer(vec![7]), Err(Refused::Closed));
         assert_eq!((queue.take(), queue.take()), (Some(2), Some(3)));
-        assert!(!queue.is_over(), "the server is there");
-        queue.served();
-        assert!(queue.is_over());
+        assert_eq!(queue.over(), None, "the server is there");
+        queue.ended(Served::Everybody);
+        assert_eq!(queue.over(), Some(Served::Everybody));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use serde::de::DeserializeOwned;
 
 use crate::http::body::{BadBody, Kind};
 use crate::http::link::{EngineTimer, Link};
-use crate::http::queue::{Queue, Refused};
+use crate::http::queue::{Queue, Refused, Served};
 
 /// What a server allows.
 #[derive(Clone, Debug)]
@@ -54,18 +54,18 @@ const PARTING: Duration = Duration::from_secs(5);
 const RECOVERY: Duration = Duration::from_millis(100);
 
 /// Tells the queue when the server has gone, however it went.
-struct Gone<T>(Arc<Queue<T>>);
+struct Gone<T>(Arc<Queue<T>>, Served);
 
 impl<T> Drop for Gone<T> {
     fn drop(&mut self) {
-        self.0.served();
+        self.0.ended(self.1);
     }
 }
 
 impl<T: DeserializeOwned + Send + 'static> Server<T> {
     /// Serves until the queue is closed and everybody has an answer.
     pub(super) async fn serve(self: Arc<Self>, listener: Box<dyn Listener>) {
-        let _gone = Gone(Arc::clone(&self.queue));
+        let mut gone = Gone(Arc::clone(&self.queue), Served::Stopped);
         let address = listener.address();
         let mut listener = Some(listener);
         let mut connections: FuturesUnordered<BoxFuture> = FuturesUnordered::new();
@@ -111,6 +111,7 @@ impl<T: DeserializeOwned + Send + 'static> Server<T> {
             }
         })
         .await;
+        gone.1 = Served::Everybody;
     }
 
     /// Answers the requests of one connection.

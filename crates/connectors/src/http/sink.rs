@@ -212,6 +212,19 @@ pub struct HttpWriter<T> {
     record: PhantomData<fn(T)>,
 }
 
+/// The client at the slot. The writer must not wait for one that has panicked.
+struct Attending(Arc<Slot>, String);
+
+impl Drop for Attending {
+    fn drop(&mut self) {
+        let what = format!("the client of {}", self.1);
+        self.0.finish(Delivered {
+            records: 0,
+            outcome: Err(Error::Stopped { what }),
+        });
+    }
+}
+
 /// Where the writer and its client meet: it holds one batch, or what became of it.
 struct Slot {
     state: Mutex<State>,
@@ -315,12 +328,14 @@ impl<T: Serialize + 'static> Sink<T> for HttpSink {
         });
         let mut client = Client::new(Arc::new(target), addresses, environment.clone());
         let meeting = Arc::clone(&slot);
+        let url = self.url.clone();
         let spawned = environment.executor.spawn(Box::pin(async move {
+            let meeting = Attending(meeting, url);
             loop {
-                let batch = meeting.next().await;
+                let batch = meeting.0.next().await;
                 let outcome = client.deliver(&batch).await;
                 let records = batch.records;
-                meeting.finish(Delivered { records, outcome });
+                meeting.0.finish(Delivered { records, outcome });
             }
         }));
         Ok(HttpWriter {

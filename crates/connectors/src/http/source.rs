@@ -13,7 +13,7 @@ use levada_runtime::{Intake, Reader, ReaderContext, Source, SourceContext, Statu
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::http::queue::Queue;
+use crate::http::queue::{Queue, Served};
 use crate::http::server::{Limits, Server, told};
 
 /// Listens at `host:port` and takes in the records that others POST.
@@ -254,6 +254,7 @@ impl<T: DeserializeOwned + Send + 'static> Source for HttpSource<T> {
         queue.connect(Arc::clone(&context.waker), spawned);
         Ok(HttpReader {
             queue,
+            address,
             read: position.unwrap_or(0),
         })
     }
@@ -276,6 +277,7 @@ impl<T: DeserializeOwned + Send + 'static> Source for HttpSource<T> {
 /// Reads what the server has taken in.
 pub struct HttpReader<T> {
     queue: Arc<Queue<T>>,
+    address: SocketAddr,
     read: u64,
 }
 
@@ -287,11 +289,14 @@ impl<T: Send + 'static> Reader for HttpReader<T> {
     fn read(&mut self, intake: &mut impl Intake<T>) -> Result<Status, BoxError> {
         while !intake.is_full() {
             let Some(record) = self.queue.take() else {
-                return Ok(if self.queue.is_over() {
-                    Status::Done
-                } else {
-                    Status::Idle(None)
-                });
+                return match self.queue.over() {
+                    None => Ok(Status::Idle(None)),
+                    Some(Served::Everybody) => Ok(Status::Done),
+                    Some(Served::Stopped) => {
+                        let what = format!("the server at {}", self.address);
+                        Err(Error::Stopped { what }.into())
+                    }
+                };
             };
             self.read += 1;
             intake.push(record);

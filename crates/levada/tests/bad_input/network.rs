@@ -207,6 +207,18 @@ fn http() -> Vec<Row> {
             &["`in`", "cannot listen at 10.0.0.7:9000", "address in use"],
         ),
         row(
+            "a type that panics when it is read",
+            |network| {
+                let request = "POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 1\r\n\r\n7";
+                network.call(HERE, Peer::sends(request).stays());
+            },
+            |job| job.source("in", http_source::<Explosive>(HERE)).discard(),
+            &[
+                "`in`",
+                "the server at 10.0.0.7:9000 has stopped: it has panicked",
+            ],
+        ),
+        row(
             "a receiver that says 400",
             |network| serve(network, "400 Bad Request", "", "no such stream: bids"),
             post,
@@ -252,7 +264,7 @@ fn http() -> Vec<Row> {
                     "503 Service Unavailable",
                     "Retry-After: 9999\r\n",
                     "",
-                )
+                );
             },
             post,
             &[
@@ -328,6 +340,18 @@ fn http() -> Vec<Row> {
             &["`out`", "cannot be used", "is no header"],
         ),
     ]
+}
+
+/// Cannot be read without a panic.
+#[cfg(feature = "http")]
+#[derive(Clone, Debug, serde::Serialize)]
+struct Explosive;
+
+#[cfg(feature = "http")]
+impl<'de> serde::Deserialize<'de> for Explosive {
+    fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        panic!("it explodes");
+    }
 }
 
 #[cfg(feature = "http")]
