@@ -60,7 +60,7 @@ pub use generator::{Generator, generator};
 pub use http::{HttpReader, HttpSink, HttpSource, HttpWriter, http_sink, http_source};
 pub use iterator::{IteratorSource, iterator};
 pub use log::{
-    ByKey, Lag, Log, LogError, LogReader, LogSink, LogSource, LogSplit, LogWriter, OnGap,
+    ByKey, Lag, Log, LogError, LogRange, LogReader, LogSink, LogSource, LogSplit, LogWriter, OnGap,
     PartitionLag, Partitioner, RoundRobin, log_sink, log_source,
 };
 pub use on_error::{ErrorPolicy, Plain, Results, Skipped};

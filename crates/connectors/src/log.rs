@@ -73,5 +73,5 @@ pub use error::LogError;
 pub use partitioner::{ByKey, Partitioner, RoundRobin};
 pub use reader::LogReader;
 pub use sink::{LogSink, LogWriter, log_sink};
-pub use source::{LogSource, LogSplit, OnGap, log_source};
+pub use source::{LogRange, LogSource, LogSplit, OnGap, log_source};
 pub use view::{Lag, Log, PartitionLag};

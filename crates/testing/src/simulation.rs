@@ -86,6 +86,13 @@ impl Simulation {
         self
     }
 
+    /// Sees the files of a disk that other simulations see too: what one job leaves, the next one finds.
+    #[must_use]
+    pub fn with_disk(mut self, disk: MemoryDisk) -> Self {
+        self.disk = disk;
+        self
+    }
+
     /// The files that the job sees.
     #[must_use]
     pub fn disk(&self) -> &MemoryDisk {

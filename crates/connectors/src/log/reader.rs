@@ -25,10 +25,109 @@ pub(super) struct Settings {
     pub(super) on_error: OnError,
 }
 
-/// The reader of a partition. Its position is the offset of the next record.
+/// Reads partitions of a log: one, or some in turn. Its position is the offset of the next record of each.
 pub struct LogReader<T> {
     home: Home,
     manifest: Manifest,
+    follow: Option<Duration>,
+    clock: Arc<dyn Clock>,
+    partitions: Vec<PartitionReader<T>>,
+    /// The one that is read now.
+    current: usize,
+}
+
+impl<T: Exchange> LogReader<T> {
+    pub(super) fn new(
+        home: Home,
+        manifest: Manifest,
+        split: &LogSplit,
+        position: Option<Vec<u64>>,
+        settings: Settings,
+        context: &ReaderContext,
+    ) -> Self {
+        let position = position.unwrap_or_else(|| split.begins());
+        let parts = split.partitions.iter().zip(position);
+        let partitions = parts.map(|(part, offset)| PartitionReader {
+            dir: home.partition(part.partition),
+            home: home.clone(),
+            written_as: manifest.record_type.clone(),
+            partition: part.partition,
+            settings,
+            offset,
+            end: part.end,
+            segment: None,
+            skipped: false,
+            counters: Arc::clone(&context.counters),
+            record: PhantomData,
+        });
+        Self {
+            partitions: partitions.collect(),
+            follow: settings.follow,
+            clock: Arc::clone(&context.environment.clock),
+            home,
+            manifest,
+            current: 0,
+        }
+    }
+
+    /// Goes to the next partition that has records; false if none has.
+    fn next_partition(&mut self) -> bool {
+        let count = self.partitions.len();
+        let next = (1..=count).map(|step| (self.current + step) % count);
+        let mut with_records = next.filter(|index| self.partitions[*index].has_more());
+        match with_records.next() {
+            Some(index) => {
+                self.current = index;
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Looks whether more has been committed.
+    fn look(&mut self) -> Result<bool, LogError> {
+        let ends = self.manifest.ends(&self.home)?;
+        for partition in &mut self.partitions {
+            partition.extend(ends[partition.partition as usize]);
+        }
+        Ok(self.next_partition())
+    }
+}
+
+impl<T: Exchange> Reader for LogReader<T> {
+    type Out = T;
+    type Position = Vec<u64>;
+
+    fn read(&mut self, intake: &mut impl Intake<T>) -> Result<Status, BoxError> {
+        while !intake.is_full() {
+            let has_more = self.partitions[self.current].has_more() || self.next_partition();
+            if !has_more {
+                let Some(every) = self.follow else {
+                    return Ok(Status::Done);
+                };
+                if !self.look()? {
+                    return Ok(Status::Idle(Some(self.clock.now() + every)));
+                }
+            }
+            if let Some((record, timestamp)) = self.partitions[self.current].advance()? {
+                intake.push_at(record, timestamp);
+            }
+        }
+        // Each has its turn: a partition that is written without end does not hold up the others.
+        self.next_partition();
+        Ok(Status::More)
+    }
+
+    fn position(&self) -> Vec<u64> {
+        let offsets = self.partitions.iter().map(|partition| partition.offset);
+        offsets.collect()
+    }
+}
+
+/// Reads one partition.
+struct PartitionReader<T> {
+    home: Home,
+    written_as: String,
     partition: u32,
     dir: PathBuf,
     settings: Settings,
@@ -40,44 +139,24 @@ pub struct LogReader<T> {
     segment: Option<SegmentReader>,
     /// Whether a record has been left out.
     skipped: bool,
-    clock: Arc<dyn Clock>,
     counters: Arc<OperatorCounters>,
     record: PhantomData<fn() -> T>,
 }
 
-impl<T: Exchange> LogReader<T> {
-    pub(super) fn new(
-        home: Home,
-        manifest: Manifest,
-        split: &LogSplit,
-        position: Option<u64>,
-        settings: Settings,
-        context: &ReaderContext,
-    ) -> Self {
-        Self {
-            dir: home.partition(split.partition),
-            home,
-            manifest,
-            partition: split.partition,
-            settings,
-            offset: position.unwrap_or(split.begin),
-            end: split.end,
-            segment: None,
-            skipped: false,
-            clock: Arc::clone(&context.environment.clock),
-            counters: Arc::clone(&context.counters),
-            record: PhantomData,
-        }
+impl<T: Exchange> PartitionReader<T> {
+    fn has_more(&self) -> bool {
+        self.offset < self.end
     }
 
-    /// Looks whether more has been committed.
-    fn look(&mut self) -> Result<bool, LogError> {
-        self.end = self.manifest.ends(&self.home)?[self.partition as usize];
-        // What was read ahead, behind the end as it was, may have been given up and written anew.
-        if let Some(segment) = &mut self.segment {
-            segment.look_again();
+    /// More may have been committed.
+    fn extend(&mut self, end: u64) {
+        if end > self.end {
+            self.end = end;
+            // What was read ahead, behind the end as it was, may have been given up and written anew.
+            if let Some(segment) = &mut self.segment {
+                segment.look_again();
+            }
         }
-        Ok(self.offset < self.end)
     }
 
     /// Goes to the segment that holds the next record: nothing happens if it is open.
@@ -165,7 +244,7 @@ impl<T: Exchange> LogReader<T> {
                     partition: self.partition,
                     offset,
                     asked_as: type_name::<T>(),
-                    written_as: self.manifest.record_type.clone(),
+                    written_as: self.written_as.clone(),
                     source,
                 };
                 self.leave_out(error).map(|()| None)
@@ -219,31 +298,5 @@ impl<T: Exchange> LogReader<T> {
             offset,
             why,
         }
-    }
-}
-
-impl<T: Exchange> Reader for LogReader<T> {
-    type Out = T;
-    type Position = u64;
-
-    fn read(&mut self, intake: &mut impl Intake<T>) -> Result<Status, BoxError> {
-        while !intake.is_full() {
-            if self.offset >= self.end {
-                let Some(every) = self.settings.follow else {
-                    return Ok(Status::Done);
-                };
-                if !self.look()? {
-                    return Ok(Status::Idle(Some(self.clock.now() + every)));
-                }
-            }
-            if let Some((record, timestamp)) = self.advance()? {
-                intake.push_at(record, timestamp);
-            }
-        }
-        Ok(Status::More)
-    }
-
-    fn position(&self) -> u64 {
-        self.offset
     }
 }

@@ -18,8 +18,8 @@ use crate::log::reader::{LogReader, Settings};
 
 /// The records of the log in a directory, with the event times they were written with.
 ///
-/// Each partition is a split, read in its order up to the end that was committed when the job started.
-/// [`follow`](LogSource::follow) goes on behind it.
+/// Each partition is a split, read in its order up to the end that was committed when the job started. With
+/// [`follow`](LogSource::follow) it goes on behind that, and the partitions are shared out among the subtasks.
 ///
 /// **Where it begins**: at the earliest record, unless a `from_` method says otherwise. A
 /// [`consumer`](LogSource::consumer) goes on where it was. After a restore: at the offset of the next record.
@@ -149,9 +149,23 @@ impl<T> LogSource<T> {
     }
 }
 
-/// A partition of a log.
+/// Partitions of a log that one reader reads: one, or some in turn if they never end.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct LogSplit {
+    /// The partitions.
+    pub partitions: Vec<LogRange>,
+}
+
+impl LogSplit {
+    /// The offsets of the first records.
+    pub(super) fn begins(&self) -> Vec<u64> {
+        self.partitions.iter().map(|range| range.begin).collect()
+    }
+}
+
+/// What is read of a partition.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LogRange {
     /// Its number, from 0.
     pub partition: u32,
     /// The offset of the first record to read.
@@ -193,7 +207,7 @@ impl<T: Exchange> Source for LogSource<T> {
                 .into());
             }
         };
-        let mut splits = Vec::new();
+        let mut ranges = Vec::new();
         for ((partition, begin), end) in (0..).zip(begins).zip(ends) {
             let dir = home.partition(partition);
             let earliest = partition::earliest(&*home.disk, &dir, end)?;
@@ -219,24 +233,38 @@ impl<T: Exchange> Source for LogSource<T> {
                 }
                 begin => begin,
             };
-            splits.push(LogSplit {
+            ranges.push(LogRange {
                 partition,
                 begin,
                 end,
             });
         }
         if let Some(consumer) = &mut consumer {
-            let begins: Vec<_> = splits.iter().map(|split| split.begin).collect();
+            let begins: Vec<_> = ranges.iter().map(|range| range.begin).collect();
             consumer.begin(&begins);
         }
         *self.reading.lock() = consumer;
+        // Partitions that end are read one after the other by whoever has time; those that do not have to be shared out.
+        let readers = match self.settings.follow {
+            Some(_) => context.parallelism.min(ranges.len()),
+            None => ranges.len(),
+        };
+        let mut splits = vec![
+            LogSplit {
+                partitions: Vec::new()
+            };
+            readers
+        ];
+        for (i, range) in ranges.into_iter().enumerate() {
+            splits[i % readers].partitions.push(range);
+        }
         Ok(splits)
     }
 
     fn open(
         &self,
         split: LogSplit,
-        position: Option<u64>,
+        position: Option<Vec<u64>>,
         context: &ReaderContext,
     ) -> Result<LogReader<T>, BoxError> {
         let home = Home::new(&self.dir, &context.environment.disk);
@@ -255,13 +283,15 @@ impl<T: Exchange> Source for LogSource<T> {
         self.consumer.is_some()
     }
 
-    fn commit(&self, read: &[(LogSplit, u64)], _: &ReaderContext) -> Result<(), BoxError> {
+    fn commit(&self, read: &[(LogSplit, Vec<u64>)], _: &ReaderContext) -> Result<(), BoxError> {
         let mut reading = self.reading.lock();
         let consumer = reading
             .as_mut()
             .expect("a consumer is opened with the splits");
-        for (split, offset) in read {
-            consumer.read(split.partition, *offset)?;
+        for (split, offsets) in read {
+            for (range, offset) in split.partitions.iter().zip(offsets) {
+                consumer.read(range.partition, *offset)?;
+            }
         }
         Ok(())
     }

@@ -1,0 +1,454 @@
+//! Jobs that write to a log and jobs that read from it, in the simulator.
+
+#[path = "common/log.rs"]
+mod world;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use levada::connectors::OnGap;
+use levada::prelude::*;
+use levada_core::sync::Mutex;
+use levada_testing::{campaign, collect};
+
+use world::{Bid, World, bids};
+
+/// Records by partition, in order.
+fn by_partition(records: &[(u64, Bid)]) -> BTreeMap<u64, Vec<u64>> {
+    let mut partitions = BTreeMap::<_, Vec<_>>::new();
+    for (_, bid) in records {
+        partitions.entry(bid.auction).or_default().push(bid.price);
+    }
+    partitions
+}
+
+#[test]
+fn what_one_job_writes_the_next_one_reads() {
+    let campaign = campaign(0..200, |seed| {
+        let world = World::new(seed);
+        let simulation = if seed % 2 == 0 {
+            world.simulation().one_credit()
+        } else {
+            world.simulation()
+        };
+        let run = simulation
+            .run(|job: &Job| {
+                job.source("numbers", iterator(0..300))
+                    .map(bids)
+                    .key_by(|bid| bid.auction)
+                    .fold("same", |last: &mut Option<Bid>, bid| {
+                        *last = Some(bid.clone())
+                    })
+                    .map(|(_, bid)| bid.expect("a bid was folded in"))
+                    .sink(
+                        "log",
+                        log_sink("orders")
+                            .partitions(3)
+                            .partition_by(|bid: &Bid| bid.auction),
+                    );
+            })
+            .unwrap();
+        run.expect_finished();
+
+        let (sink, collected) = collect();
+        world
+            .simulation()
+            .run(|job: &Job| {
+                job.source("bids", log_source::<Bid>("orders"))
+                    .sink("out", sink.clone());
+            })
+            .unwrap()
+            .expect_finished();
+        let read = collected.take();
+        let mut sorted = read.clone();
+        sorted.sort_unstable_by_key(|bid| bid.price);
+        assert_eq!(
+            sorted,
+            (0..300).map(bids).collect::<Vec<_>>(),
+            "seed {seed}"
+        );
+        // Records of one key keep their order, on the way in and on the way out.
+        let pairs: Vec<_> = read.into_iter().map(|bid| (0, bid)).collect();
+        for prices in by_partition(&pairs).values() {
+            assert!(prices.is_sorted(), "seed {seed}: {prices:?}");
+        }
+        run
+    });
+    println!("{campaign}");
+}
+
+#[test]
+fn the_second_run_of_a_consumer_reads_what_is_new() {
+    for seed in 0..60 {
+        let world = World::new(seed);
+        for round in 0..4u64 {
+            world.append(round * 50..round * 50 + 50, |sink| sink);
+            assert_eq!(world.log().lag("billing").unwrap().records(), 50);
+            let read = world.consume(|source| source.consumer("billing")).unwrap();
+            let expected: Vec<_> = (round * 50..round * 50 + 50).map(bids).collect();
+            assert_eq!(read, expected, "seed {seed}, round {round}");
+            assert_eq!(world.log().lag("billing").unwrap().records(), 0);
+        }
+        // Another consumer knows nothing of the first.
+        assert_eq!(
+            world
+                .consume(|source| source.consumer("audit"))
+                .unwrap()
+                .len(),
+            200
+        );
+        assert_eq!(
+            world.consume(|source| source.consumer("audit")).unwrap(),
+            []
+        );
+    }
+}
+
+#[test]
+fn a_reader_begins_where_it_is_told() {
+    let world = World::new(1);
+    world.append(0..90, |sink| sink);
+    assert_eq!(world.consume(|source| source.from_latest()).unwrap(), []);
+    assert_eq!(
+        world
+            .consume(|source| source.from_earliest())
+            .unwrap()
+            .len(),
+        90
+    );
+    let ends: Vec<_> = (0..3).map(|p| world.log().end(p).unwrap()).collect();
+    assert_eq!(ends.iter().sum::<u64>(), 90);
+    let offsets: Vec<_> = ends.iter().map(|end| end - 1).collect();
+    assert_eq!(
+        world
+            .consume(|source| source.from_offsets(offsets.clone()))
+            .unwrap()
+            .len(),
+        3
+    );
+
+    // A consumer that begins with the latest misses nothing from then on, even if there was nothing to read.
+    let latest = |world: &World| {
+        world
+            .consume(|source| source.consumer("late").from_latest())
+            .unwrap()
+    };
+    assert_eq!(latest(&world), []);
+    world.append(90..100, |sink| sink);
+    assert_eq!(latest(&world), (90..100).map(bids).collect::<Vec<_>>());
+}
+
+#[test]
+fn timestamps_are_kept() {
+    let world = World::new(3);
+    world.append(0..20, |sink| sink);
+    let bytes = world
+        .disk
+        .get("orders/0000/00000000000000000000.log")
+        .unwrap();
+    // The first frame begins behind the header, and its timestamp behind length and checksum.
+    assert_eq!(
+        bytes[36 + 8..36 + 16],
+        i64::MIN.to_le_bytes(),
+        "no timestamp was given"
+    );
+}
+
+#[test]
+fn a_job_that_fails_publishes_nothing_and_stores_no_offset() {
+    let mut cut = 0;
+    for seed in 0..80 {
+        let world = World::new(seed);
+        world.append(0..60, |sink| sink.segment_bytes_max(300));
+        let before = world.disk.get("orders/ends.json").unwrap();
+        let run = world
+            .simulation()
+            .run(|job: &Job| {
+                let bids = job
+                    .source("in", log_source::<Bid>("orders").consumer("billing"))
+                    .stream();
+                bids.clone()
+                    .sink("log", log_sink("orders").segment_bytes_max(300));
+                bids.rebalance()
+                    .inspect(|bid| assert!(bid.price != 59, "too much"))
+                    .sink("out", for_each(|_| {}));
+            })
+            .unwrap();
+        assert!(run.outcome.is_err(), "seed {seed}");
+        run.expect_empty();
+        assert_eq!(
+            world.disk.get("orders/ends.json").unwrap(),
+            before,
+            "seed {seed}"
+        );
+        assert!(
+            world.disk.get("orders/consumers/billing.json").is_none(),
+            "seed {seed}"
+        );
+        // What follows goes on as if it had not been.
+        world.append(60..70, |sink| sink.segment_bytes_max(300));
+        let read = world.consume(|source| source.consumer("billing")).unwrap();
+        assert_eq!(read, (0..70).map(bids).collect::<Vec<_>>(), "seed {seed}");
+        cut += 1;
+    }
+    assert_eq!(cut, 80);
+}
+
+#[test]
+fn a_cancel_at_any_poll_publishes_all_or_nothing() {
+    let mut whole = 0;
+    for seed in 0..200 {
+        let world = World::new(seed);
+        world.append(0..30, |sink| sink);
+        let run = world
+            .simulation()
+            .cancel_after(seed)
+            .run(|job: &Job| {
+                job.source("bids", generator(|n| bids(n + 30)).count(100))
+                    .rebalance()
+                    .sink("log", log_sink("orders").segment_bytes_max(500));
+            })
+            .unwrap();
+        let expected = if run.outcome.is_ok() { 130 } else { 30 };
+        whole += usize::from(run.outcome.is_ok());
+        let read = world.consume(|source| source).unwrap();
+        assert_eq!(
+            read,
+            (0..expected).map(bids).collect::<Vec<_>>(),
+            "seed {seed}"
+        );
+    }
+    assert!(
+        (20..180).contains(&whole),
+        "{whole} of 200 came to their end"
+    );
+}
+
+#[test]
+fn a_follower_sees_what_is_committed_while_it_reads() {
+    for seed in 0..60 {
+        let world = World::new(seed);
+        world.append(0..20, |sink| sink.segment_bytes_max(200));
+        let collected = Arc::new(Mutex::new(Vec::new()));
+        let mut follower = world
+            .simulation()
+            .start(|job: &Job| {
+                let source = log_source::<Bid>("orders").follow(Duration::from_millis(50));
+                let collected = Arc::clone(&collected);
+                job.source("bids", source)
+                    .sink("out", for_each(move |bid| collected.lock().push(bid)));
+            })
+            .unwrap();
+        let mut seen = Vec::new();
+        for round in 1..6u64 {
+            let until = round * 20;
+            assert!(
+                follower.run_until(|_| collected.lock().len() as u64 == until),
+                "seed {seed}"
+            );
+            seen.clone_from(&collected.lock());
+            // Somebody fails, then somebody else appends other records in the same place.
+            world.append_and_fail(1_000..1_010);
+            world.append(until..until + 20, |sink| sink.segment_bytes_max(200));
+        }
+        assert!(
+            follower.run_until(|_| collected.lock().len() == 120),
+            "seed {seed}"
+        );
+        seen.clone_from(&collected.lock());
+        seen.sort_unstable_by_key(|bid| bid.price);
+        assert_eq!(seen, (0..120).map(bids).collect::<Vec<_>>(), "seed {seed}");
+        assert!(
+            follower.elapsed() >= Duration::from_millis(50),
+            "it has waited for the clock"
+        );
+        follower.cancel();
+        follower.settle();
+        assert!(follower.is_done());
+    }
+}
+
+#[test]
+fn retention_removes_whole_segments_of_what_is_committed() {
+    let world = World::new(5);
+    let keep =
+        |sink: levada::connectors::LogSink<_>| sink.segment_bytes_max(400).retain_bytes(1_000);
+    for round in 0..20 {
+        world.append(round * 20..round * 20 + 20, keep);
+    }
+    let log = world.log();
+    for partition in 0..3 {
+        let (earliest, end) = (
+            log.earliest(partition).unwrap(),
+            log.end(partition).unwrap(),
+        );
+        assert!(earliest > 0, "old segments are gone");
+        let dir = format!("orders/{partition:04}");
+        let files = world
+            .disk
+            .paths()
+            .into_iter()
+            .filter(|path| path.starts_with(&dir));
+        let bytes: usize = files.map(|path| world.disk.get(path).unwrap().len()).sum();
+        assert!(
+            (1_000..1_400 + 400).contains(&bytes),
+            "partition {partition}: {bytes} bytes"
+        );
+        assert!(end - earliest >= 20);
+    }
+    // A job that fails removes nothing to make room for its own records.
+    let before: Vec<_> = (0..3).map(|p| log.earliest(p).unwrap()).collect();
+    world.append_and_fail(0..500);
+    assert_eq!(
+        before,
+        (0..3).map(|p| log.earliest(p).unwrap()).collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn retention_by_age_counts_from_the_next_segment() {
+    let world = World::new(5);
+    let hour = Duration::from_secs(3_600);
+    world.append(0..30, |sink| sink.retain_for(hour));
+    assert_eq!(world.log().earliest(0).unwrap(), 0);
+    let end = world.log().end(0).unwrap();
+    // A simulation begins at the epoch, and lasts as long as its slowest source.
+    let lasting = |hours: u64| {
+        let run = world.simulation().parallelism(1).run(|job: &Job| {
+            let hourly = generator(bids).count(hours + 1).rate(1.0 / 3_600.0);
+            let sink = log_sink("orders").retain_for(hour);
+            job.source("bids", hourly).sink("log", sink);
+        });
+        let run = run.unwrap();
+        run.expect_finished();
+        let hours = Duration::from_secs(hours * 3_600 - 60);
+        assert!(run.elapsed >= hours, "{:?}", run.elapsed);
+    };
+    lasting(2);
+    // The first segment was an hour old and has a successor, which is new.
+    assert_eq!(world.log().earliest(0).unwrap(), 0);
+    assert!(
+        world
+            .disk
+            .get(format!("orders/0000/{end:020}.log"))
+            .is_some()
+    );
+    lasting(4);
+    assert_eq!(world.log().earliest(0).unwrap(), end);
+}
+
+#[test]
+fn a_consumer_whose_offset_is_gone_is_told_or_goes_on() {
+    let world = World::new(9);
+    world.append(0..30, |sink| sink.segment_bytes_max(100));
+    assert_eq!(
+        world
+            .consume(|source| source.consumer("slow"))
+            .unwrap()
+            .len(),
+        30
+    );
+    let read = world.log().end(0).unwrap();
+    for round in 1..10 {
+        let range = round * 30..round * 30 + 30;
+        world.append(range, |sink| sink.segment_bytes_max(100).retain_bytes(200));
+    }
+    let lag = world.log().lag("slow").unwrap();
+    assert!(lag.partitions.iter().all(|lag| lag.lost > 0), "{lag:?}");
+    let earliest = world.log().earliest(0).unwrap();
+    let error = world.consume(|source| source.consumer("slow")).unwrap_err();
+    for part in [
+        &format!("offset {read} of partition 0"),
+        &format!("is {earliest}"),
+        "OnGap::Earliest",
+    ] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+    let read = world
+        .consume(|source| source.consumer("slow").on_gap(OnGap::Earliest))
+        .unwrap();
+    assert_eq!(read.len() as u64, lag.records());
+    assert_eq!(world.consume(|source| source.consumer("slow")).unwrap(), []);
+    // Who never read begins with what there is.
+    assert_eq!(
+        world
+            .consume(|source| source.consumer("new"))
+            .unwrap()
+            .len(),
+        read.len()
+    );
+}
+
+#[test]
+fn two_writers_and_two_of_one_consumer_exclude_each_other() {
+    let world = World::new(2);
+    world.append(0..30, |sink| sink);
+    let follow = |name: &'static str| {
+        move |job: &Job| {
+            let source = log_source::<Bid>("orders")
+                .consumer(name)
+                .follow(Duration::from_millis(1));
+            job.source("bids", source).sink("out", for_each(|_| {}));
+        }
+    };
+    let running = world.simulation().start(follow("billing")).unwrap();
+    let refused = world.simulation().start(follow("billing")).err().unwrap();
+    assert!(format!("{refused:?}").contains("another job reads orders as the consumer `billing`"));
+    drop(world.simulation().start(follow("audit")).unwrap());
+    drop(running);
+    drop(world.simulation().start(follow("billing")).unwrap());
+
+    let write = |job: &Job| {
+        job.source("bids", generator(bids).count(10))
+            .sink("log", log_sink("orders"));
+    };
+    let running = world.simulation().start(write).unwrap();
+    let refused = world.simulation().start(write).err().unwrap();
+    assert!(format!("{refused:?}").contains("another job appends to orders"));
+    drop(running);
+    world.simulation().run(write).unwrap().expect_finished();
+}
+
+#[test]
+fn on_the_disk_of_the_machine_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let orders = dir.path().join("orders");
+    for round in 1..4u64 {
+        let write = orders.clone();
+        levada::Runner::new()
+            .parallelism(2)
+            .run(move |job: &Job| {
+                let sink = log_sink(&write).partitions(2).segment_bytes_max(1_000);
+                job.source("bids", generator(bids).count(500))
+                    .sink("log", sink);
+            })
+            .unwrap();
+        let read = orders.clone();
+        let report = levada::Runner::new()
+            .parallelism(2)
+            .run(move |job: &Job| {
+                job.source("bids", log_source::<Bid>(&read).consumer("billing"))
+                    .sink("out", for_each(|_| {}));
+            })
+            .unwrap();
+        assert_eq!(report.metrics.records_read(), 500, "round {round}");
+        let log = levada::connectors::Log::open(&orders).unwrap();
+        assert_eq!(log.end(0).unwrap() + log.end(1).unwrap(), round * 500);
+        assert_eq!(log.lag("billing").unwrap().records(), 0);
+    }
+}
+
+#[test]
+fn a_simulation_of_the_log_replays() {
+    let run = |seed| {
+        let world = World::new(seed);
+        world.append(0..40, |sink| sink);
+        let files = world.disk.paths();
+        let contents: Vec<_> = files.iter().map(|path| world.disk.get(path)).collect();
+        (files, contents)
+    };
+    for seed in 0..10 {
+        assert!(run(seed) == run(seed), "seed {seed}");
+    }
+}
