@@ -1,9 +1,12 @@
 //! Jobs that write to a log and jobs that read from it, in the simulator.
 
+#[path = "common/reopening.rs"]
+mod reopening;
 #[path = "common/log.rs"]
 mod world;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use levada::prelude::*;
 use levada_core::sync::Mutex;
 use levada_testing::{campaign, collect};
 
+use reopening::Reopening;
 use world::{Bid, World, bids};
 
 /// Records by partition, in order.
@@ -21,6 +25,27 @@ fn by_partition(records: &[(u64, Bid)]) -> BTreeMap<u64, Vec<u64>> {
         partitions.entry(bid.auction).or_default().push(bid.price);
     }
     partitions
+}
+
+/// Appends bids in a job that fails.
+fn append_and_fail(world: &World, numbers: Range<u64>) {
+    let run = world
+        .simulation()
+        .run(|job: &Job| {
+            let (begin, count) = (numbers.start, numbers.end - numbers.start);
+            let numbers = job.source("numbers", generator(move |n| bids(begin + n)).count(count));
+            let numbers = numbers.stream();
+            numbers
+                .clone()
+                .sink("log", log_sink("orders").segment_bytes_max(300));
+            let last = begin + count - 1;
+            numbers
+                .rebalance()
+                .inspect(move |bid| assert!(bid.price != last, "the last one"))
+                .sink("out", for_each(|_| {}));
+        })
+        .unwrap();
+    assert!(run.outcome.is_err());
 }
 
 #[test]
@@ -249,7 +274,7 @@ fn a_follower_sees_what_is_committed_while_it_reads() {
             );
             seen.clone_from(&collected.lock());
             // Somebody fails, then somebody else appends other records in the same place.
-            world.append_and_fail(1_000..1_010);
+            append_and_fail(&world, 1_000..1_010);
             world.append(until..until + 20, |sink| sink.segment_bytes_max(200));
         }
         assert!(
@@ -299,7 +324,7 @@ fn retention_removes_whole_segments_of_what_is_committed() {
     }
     // A job that fails removes nothing to make room for its own records.
     let before: Vec<_> = (0..3).map(|p| log.earliest(p).unwrap()).collect();
-    world.append_and_fail(0..500);
+    append_and_fail(&world, 0..500);
     assert_eq!(
         before,
         (0..3).map(|p| log.earliest(p).unwrap()).collect::<Vec<_>>()
@@ -450,5 +475,84 @@ fn a_simulation_of_the_log_replays() {
     };
     for seed in 0..10 {
         assert!(run(seed) == run(seed), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_reader_that_is_opened_anywhere_brings_in_the_rest() {
+    for seed in 0..20 {
+        let world = World::new(seed);
+        world.append(0..70, |sink| sink.segment_bytes_max(200));
+        world.append(70..100, |sink| sink.segment_bytes_max(200));
+        for every in 1..8 {
+            let (sink, collected) = collect();
+            let run = world.simulation().run(|job: &Job| {
+                let source = Reopening::new(log_source::<Bid>("orders"), every);
+                job.source("bids", source).sink("out", sink.clone());
+            });
+            run.unwrap().expect_finished();
+            let expected: Vec<_> = (0..100).map(bids).collect();
+            let mut read = collected.take();
+            read.sort_unstable_by_key(|bid| bid.price);
+            assert_eq!(read, expected, "seed {seed}, every {every}");
+        }
+    }
+}
+
+#[test]
+fn records_that_cannot_be_decoded_may_be_left_out() {
+    /// A bid of which some cannot be read: the note must be short.
+    #[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+    struct Checked {
+        auction: u64,
+        price: u64,
+        note: Short,
+    }
+
+    #[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
+    #[serde(try_from = "String")]
+    struct Short(String);
+
+    impl TryFrom<String> for Short {
+        type Error = &'static str;
+
+        fn try_from(note: String) -> Result<Self, &'static str> {
+            if note.len() == 4 {
+                Err("four is too long")
+            } else {
+                Ok(Self(note))
+            }
+        }
+    }
+
+    for seed in 0..20 {
+        let world = World::new(seed);
+        world.append(0..100, |sink| sink.segment_bytes_max(300));
+        let (sink, collected) = collect();
+        let run = world.simulation().run(|job: &Job| {
+            let source = log_source::<Checked>("orders").on_error(levada::OnError::Skip);
+            job.source("bids", source)
+                .map(|bid| (bid.auction, bid.price, bid.note.0.len()))
+                .sink("out", sink.clone());
+        });
+        let run = run.unwrap();
+        run.expect_finished();
+        let expected: Vec<_> = (0..100).filter(|n| n % 5 != 4).collect();
+        let mut read: Vec<_> = collected
+            .take()
+            .iter()
+            .map(|(_, price, _)| *price)
+            .collect();
+        read.sort_unstable();
+        assert_eq!(read, expected, "seed {seed}");
+        assert_eq!(
+            run.metrics
+                .operators
+                .iter()
+                .map(levada::metrics::OperatorMetrics::sum_skipped)
+                .sum::<u64>(),
+            20,
+            "seed {seed}"
+        );
     }
 }

@@ -455,9 +455,12 @@ impl Partition {
     fn cut_off(&mut self, base: u64, byte: u64) -> Result<(), LogError> {
         let path = segment::path_of(&self.dir, base);
         let bytes = self.len_of(base)?.saturating_sub(byte);
-        self.disk
+        let mut file = self
+            .disk
             .reopen(&path, byte)
             .map_err(LogError::file("cut", &path))?;
+        // Else a crash could bring back what was cut off, when a segment that follows has been committed.
+        file.sync().map_err(LogError::file("sync", &path))?;
         if self.state == State::Recovered {
             tracing::warn!(
                 "{bytes} bytes behind byte {byte} of {} were not committed: they are cut off",

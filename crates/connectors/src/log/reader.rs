@@ -228,8 +228,12 @@ impl<T: Exchange> PartitionReader<T> {
         let at = segment.at();
         let (timestamp, payload) = match segment.next()? {
             Next::Frame { timestamp, payload } => (timestamp, payload),
-            Next::End if offset == self.offset && at > HEADER_BYTES => return self.turn_over(),
-            Next::End => return Err(self.damaged(at, offset, "it ends before the next segment")),
+            Next::End if offset == self.offset && at > HEADER_BYTES => {
+                return self.turn_over(at);
+            }
+            Next::End => {
+                return Err(self.damaged(at, offset, "it ends before what has been committed"));
+            }
             Next::Broken(why) => return Err(self.damaged(at, offset, why)),
         };
         if offset < self.offset {
@@ -252,11 +256,11 @@ impl<T: Exchange> PartitionReader<T> {
         }
     }
 
-    /// Goes to the segment that follows.
-    fn turn_over(&mut self) -> Result<Option<(T, Timestamp)>, LogError> {
+    /// Goes to the segment that follows the one that ends at a byte.
+    fn turn_over(&mut self, at: u64) -> Result<Option<(T, Timestamp)>, LogError> {
         let disk = &*self.home.disk;
-        self.segment = match SegmentReader::open(disk, &self.dir, self.partition, self.offset)? {
-            Some(Opened::Segment(segment)) => Some(segment),
+        match SegmentReader::open(disk, &self.dir, self.partition, self.offset)? {
+            Some(Opened::Segment(segment)) => self.segment = Some(segment),
             Some(Opened::Broken(why)) => {
                 return Err(LogError::Damaged {
                     path: segment::path_of(&self.dir, self.offset),
@@ -266,12 +270,16 @@ impl<T: Exchange> PartitionReader<T> {
                 });
             }
             None => {
-                self.segment = None;
                 let bases = segment::list(disk, &self.dir)?;
-                self.cross_gap(bases.first().copied())?;
-                None
+                let earliest = bases.first().copied();
+                if earliest.is_none_or(|earliest| earliest <= self.offset) {
+                    let why = "it ends before what has been committed";
+                    return Err(self.damaged(at, self.offset, why));
+                }
+                self.segment = None;
+                self.cross_gap(earliest)?;
             }
-        };
+        }
         Ok(None)
     }
 

@@ -14,7 +14,7 @@ use crate::log::appender::{Appender, Ends};
 use crate::log::error::LogError;
 use crate::log::partition::Limits;
 use crate::log::partitioner::{ByKey, Partitioner, RoundRobin};
-use crate::log::segment::{self, Encoded};
+use crate::log::segment::{self, Encoded, HEADER_BYTES};
 
 /// Appends every record to the log in a directory, which is made if there is none.
 ///
@@ -203,7 +203,9 @@ impl<T: Exchange, P: Partitioner<T>> Sink<T> for LogSink<P> {
         let appender = self.appender.lock().clone();
         let appender = appender.expect("a sink is started before it is opened");
         let partitions = appender.partitions();
-        let segment_bytes = usize::try_from(self.options.limits.segment_bytes_max);
+        // What is written at once must fit into one segment.
+        let segment_bytes = self.options.limits.segment_bytes_max;
+        let segment_bytes = usize::try_from(segment_bytes.saturating_sub(HEADER_BYTES));
         Ok(LogWriter {
             partitioner: self.partitioner.clone(),
             record_bytes_max: self.options.record_bytes_max,

@@ -1,0 +1,72 @@
+//! What goes wrong with a log, and what its user is told.
+
+#[path = "common/log.rs"]
+mod world;
+
+#[path = "bad_input/log.rs"]
+mod rows;
+
+use levada::{Error, Job, Result};
+use world::World;
+
+/// A job that goes wrong: its name, what is done to a good log before, the job, and what the message must hold.
+struct Row {
+    what: &'static str,
+    world: fn(&World),
+    job: fn(&Job) -> Result,
+    expected: &'static [&'static str],
+}
+
+#[test]
+fn every_bad_input_fails_with_a_message_that_names_it() {
+    for row in rows::ROWS {
+        for seed in 0..8 {
+            let world = World::new(seed);
+            world.append(0..40, |sink| sink.segment_bytes_max(500));
+            (row.world)(&world);
+            let ends = world.disk.get("orders/ends.json");
+            let consumers = world.disk.get("orders/consumers/billing.json");
+            let what = format!("{}, seed {seed}", row.what);
+            let message = match world.simulation().run(row.job) {
+                Err(error) => format!("{error:?}"),
+                Ok(run) => {
+                    run.expect_empty();
+                    let error = run.outcome.expect_err(&what);
+                    let stuck = matches!(error, levada_runtime::Error::Deadlock { .. });
+                    assert!(!stuck, "{what}: {error}");
+                    format!("{:?}", Error::Run(error))
+                }
+            };
+            for part in row.expected {
+                assert!(
+                    message.contains(part),
+                    "{what}: `{part}` is not in: {message}"
+                );
+            }
+            assert!(
+                message.contains("bad_input/log.rs:"),
+                "{what}: no line in: {message}"
+            );
+            // Nothing was published, and nobody has gone on.
+            assert_eq!(world.disk.get("orders/ends.json"), ends, "{what}");
+            assert_eq!(
+                world.disk.get("orders/consumers/billing.json"),
+                consumers,
+                "{what}"
+            );
+        }
+    }
+}
+
+#[test]
+fn there_are_enough_rows_and_the_documentation_has_them() {
+    let listed = include_str!("../../../docs/bad-input/log.md");
+    assert!(rows::ROWS.len() >= 20);
+    for row in rows::ROWS {
+        assert!(
+            listed.contains(row.what),
+            "docs/bad-input/log.md does not list: {}",
+            row.what
+        );
+    }
+}
