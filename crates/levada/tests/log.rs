@@ -556,3 +556,52 @@ fn records_that_cannot_be_decoded_may_be_left_out() {
         );
     }
 }
+
+#[test]
+fn a_follower_forgets_what_was_read_ahead_and_given_up() {
+    let path = "orders/0001/00000000000000000000.log";
+    for seed in 0..10 {
+        let world = World::new(seed);
+        world.append(0..20, |sink| sink);
+        let collected = Arc::new(Mutex::new(Vec::new()));
+        let follow = |job: &Job| {
+            let source = log_source::<Bid>("orders").follow(Duration::from_millis(50));
+            let collected = Arc::clone(&collected);
+            job.source("bids", source).sink(
+                "out",
+                for_each(move |bid: Bid| collected.lock().push(bid.price)),
+            );
+        };
+        let mut follower = world.simulation().start(follow).unwrap();
+        for until in [20, 40, 60] {
+            // A job has written behind the end while the follower reads up to the end.
+            let committed = world.disk.get(path).unwrap().len();
+            let mut writer = world
+                .simulation()
+                .parallelism(1)
+                .start(|job: &Job| {
+                    let numbers = iterator(1_000_000..1_020_000);
+                    job.source("numbers", numbers)
+                        .map(bids)
+                        .sink("log", log_sink("orders"));
+                })
+                .unwrap();
+            assert!(writer.run_until(|_| world.disk.get(path).unwrap().len() > committed));
+            assert!(follower.run_until(|_| collected.lock().len() as u64 == until));
+            drop(writer);
+            assert_eq!(
+                world.disk.get(path).unwrap().len(),
+                committed,
+                "it was given up"
+            );
+            world.append(until..until + 20, |sink| sink);
+        }
+        assert!(
+            follower.run_until(|_| collected.lock().len() == 80),
+            "seed {seed}"
+        );
+        let mut read = collected.lock().clone();
+        read.sort_unstable();
+        assert_eq!(read, (0..80).collect::<Vec<_>>(), "seed {seed}");
+    }
+}

@@ -426,15 +426,13 @@ impl Partition {
             bytes = left;
             removed.push(segment.base);
         }
-        if removed.is_empty() {
-            return Ok(());
-        }
         self.segments.drain(..removed.len());
-        // From the earliest on: what is left has no gap, wherever this stops.
+        // From the earliest on, each for good before the next: what is left has no gap, wherever a crash stops this.
         for base in removed {
             self.remove(&[base])?;
+            self.sync_names()?;
         }
-        self.sync_names()
+        Ok(())
     }
 
     fn created(&self, base: u64) -> Result<Timestamp, LogError> {
