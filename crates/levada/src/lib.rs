@@ -91,6 +91,8 @@ mod guide {
     mod files_and_formats {}
     #[doc = include_str!("../../../docs/guide/07-network.md")]
     mod network {}
+    #[doc = include_str!("../../../docs/guide/08-log.md")]
+    mod log {}
     #[cfg(feature = "postgres")]
     #[doc = include_str!("../../../docs/guide/09-databases-and-async.md")]
     mod databases_and_async {}

@@ -1,5 +1,7 @@
 //! Jobs that write to a log and jobs that read from it, in the simulator.
 
+#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
+
 #[path = "common/reopening.rs"]
 mod reopening;
 #[path = "common/log.rs"]

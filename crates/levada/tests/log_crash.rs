@@ -1,6 +1,8 @@
 //! A log on a machine that loses its power at any change to the disk: what was committed stays, and of a job that had not
 //! committed nothing is seen. Against a plain model: the records that were published, and how far the consumer was.
 
+#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
+
 #[path = "common/log.rs"]
 mod world;
 

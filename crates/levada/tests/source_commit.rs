@@ -185,7 +185,7 @@ fn nothing_is_kept_when_the_job_fails() {
             numbers
                 .key_by(|n| *n)
                 .fold("sums", |sum: &mut u64, n| {
-                    *sum = 9u64.checked_sub(*n).expect("ten") + *sum
+                    *sum += 9u64.checked_sub(*n).expect("ten");
                 })
                 .at_end()
                 .sink("out", for_each(|_| {}));
