@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use levada::connectors::OnGap;
+use levada::connectors::{LogSource, OnGap};
 use levada::prelude::*;
 use levada_core::sync::Mutex;
 use levada_testing::{campaign, collect};
@@ -65,7 +65,7 @@ fn what_one_job_writes_the_next_one_reads() {
                     .map(bids)
                     .key_by(|bid| bid.auction)
                     .fold("same", |last: &mut Option<Bid>, bid| {
-                        *last = Some(bid.clone())
+                        *last = Some(bid.clone());
                     })
                     .map(|(_, bid)| bid.expect("a bid was folded in"))
                     .sink(
@@ -136,14 +136,8 @@ fn the_second_run_of_a_consumer_reads_what_is_new() {
 fn a_reader_begins_where_it_is_told() {
     let world = World::new(1);
     world.append(0..90, |sink| sink);
-    assert_eq!(world.consume(|source| source.from_latest()).unwrap(), []);
-    assert_eq!(
-        world
-            .consume(|source| source.from_earliest())
-            .unwrap()
-            .len(),
-        90
-    );
+    assert_eq!(world.consume(LogSource::from_latest).unwrap(), []);
+    assert_eq!(world.consume(LogSource::from_earliest).unwrap().len(), 90);
     let ends: Vec<_> = (0..3).map(|p| world.log().end(p).unwrap()).collect();
     assert_eq!(ends.iter().sum::<u64>(), 90);
     let offsets: Vec<_> = ends.iter().map(|end| end - 1).collect();
