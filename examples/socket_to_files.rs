@@ -60,6 +60,7 @@ fn socket_to_files(job: &Job) -> levada::Result {
         .sink("warmest-out", files(output.join("warmest")).tsv());
     bad.map(|bad| (bad.line, bad.message, bad.text))
         .sink("bad-out", files(output.join("bad")).tsv());
+    #[expect(clippy::print_stderr, reason = "standard output belongs to the job")]
     eprintln!("the results will be in {}", output.display());
     Ok(())
 }

@@ -98,4 +98,6 @@ mod guide {
     mod databases_and_async {}
     #[doc = include_str!("../../../docs/guide/10-metrics-and-logs.md")]
     mod metrics_and_logs {}
+    #[doc = include_str!("../../../docs/guide/11-asynchronous-calls.md")]
+    mod asynchronous_calls {}
 }
