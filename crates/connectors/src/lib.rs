@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`text_files`] | lines of files | goes on at the byte after the last line |
 //! | [`jsonl`] | lines of JSON files | goes on at the byte after the last line |
-//! | [`csv`] | rows of CSV files | goes on at the row after the last one |
+//! | [`csv()`] | rows of CSV files | goes on at the row after the last one |
 //! | [`iterator`] | an iterator that can be made again | skips what was read |
 //! | [`generator`] | records computed from their number | goes on with the next number |
 //! | [`log_source`] | the records of a log on disk | goes on with the next offset |

@@ -70,7 +70,7 @@ pub fn csv<T: DeserializeOwned + Send + 'static>(patterns: impl Patterns) -> Csv
 /// The default for the longest row: one whose quote is not closed should not take the memory for the rest of the file.
 const RECORD_BYTES_MAX: usize = 16 << 20;
 
-/// The source made by [`csv`].
+/// The source made by [`csv()`].
 pub struct CsvFiles<T, P = Plain> {
     selection: Selection,
     rules: Rules<P>,
