@@ -550,6 +550,18 @@ fn records_that_cannot_be_decoded_may_be_left_out() {
             20,
             "seed {seed}"
         );
+
+        let (sink, bad) = collect();
+        let run = world.simulation().run(|job: &Job| {
+            let source = log_source::<Checked>("orders").results();
+            let (good, bad) = job.source("bids", source).split_results();
+            good.discard();
+            bad.sink("bad", sink.clone());
+        });
+        run.unwrap().expect_finished();
+        let bad = bad.take();
+        assert_eq!(bad.len(), 20);
+        assert!(bad[0].message.contains("four is too long"), "{}", bad[0]);
     }
 }
 

@@ -113,21 +113,6 @@ pub enum LogError {
         /// The offset that it should hold.
         offset: u64,
     },
-    /// A record is whole, but not of the type that was asked for.
-    Undecodable {
-        /// The segment.
-        path: PathBuf,
-        /// The partition.
-        partition: u32,
-        /// The offset of the record.
-        offset: u64,
-        /// The type that was asked for.
-        asked_as: &'static str,
-        /// The type of those who wrote the log.
-        written_as: String,
-        /// What the codec said.
-        source: CodecError,
-    },
     /// A record cannot be written by the codec, or not read again.
     Unencodable {
         /// Its type.
@@ -272,19 +257,6 @@ impl fmt::Display for LogError {
                 "no segment in {} holds offset {offset}, which has been committed",
                 dir.display()
             ),
-            Self::Undecodable {
-                path,
-                partition,
-                offset,
-                asked_as,
-                written_as,
-                ..
-            } => write!(
-                f,
-                "the record at offset {offset} of partition {partition} in {} is no `{asked_as}`; the log was made for \
-                 `{written_as}`",
-                path.display()
-            ),
             Self::Unencodable { record_type, .. } => {
                 write!(f, "records of type `{record_type}` cannot be kept in a log")
             }
@@ -337,7 +309,7 @@ impl std::error::Error for LogError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::File { source, .. } => Some(source),
-            Self::Undecodable { source, .. } | Self::Unencodable { source, .. } => Some(source),
+            Self::Unencodable { source, .. } => Some(source),
             _ => None,
         }
     }

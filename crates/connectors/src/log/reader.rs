@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use levada_core::{BoxError, Clock, Exchange, OnError, Timestamp, codec};
+use levada_core::{BoxError, Clock, Exchange, Timestamp, codec};
 use levada_runtime::metrics::OperatorCounters;
 use levada_runtime::{Intake, Reader, ReaderContext, Status};
 
+use crate::bad_record::BadRecord;
 use crate::log::error::LogError;
 use crate::log::home::Home;
 use crate::log::manifest::Manifest;
 use crate::log::segment::{self, HEADER_BYTES, Next, Opened, SegmentReader};
 use crate::log::source::{LogSplit, OnGap};
+use crate::on_error::{ErrorPolicy, Skipped};
 
 /// How a partition is read.
 #[derive(Clone, Copy, Debug)]
@@ -22,27 +24,26 @@ pub(super) struct Settings {
     /// How often to look for more at the end; none to end there.
     pub(super) follow: Option<Duration>,
     pub(super) on_gap: OnGap,
-    pub(super) on_error: OnError,
 }
 
 /// Reads partitions of a log: one, or some in turn. Its position is the offset of the next record of each.
-pub struct LogReader<T> {
+pub struct LogReader<T, P> {
     home: Home,
     manifest: Manifest,
     follow: Option<Duration>,
     clock: Arc<dyn Clock>,
-    partitions: Vec<PartitionReader<T>>,
+    partitions: Vec<PartitionReader<T, P>>,
     /// The one that is read now.
     current: usize,
 }
 
-impl<T: Exchange> LogReader<T> {
+impl<T: Exchange, P: ErrorPolicy<T>> LogReader<T, P> {
     pub(super) fn new(
         home: Home,
         manifest: Manifest,
         split: &LogSplit,
         position: Option<Vec<u64>>,
-        settings: Settings,
+        (settings, policy): (Settings, P),
         context: &ReaderContext,
     ) -> Self {
         let position = position.unwrap_or_else(|| split.begins());
@@ -56,7 +57,8 @@ impl<T: Exchange> LogReader<T> {
             offset,
             end: part.end,
             segment: None,
-            skipped: false,
+            policy: policy.clone(),
+            skipped: Skipped::by_reader(context),
             counters: Arc::clone(&context.counters),
             record: PhantomData,
         });
@@ -94,11 +96,11 @@ impl<T: Exchange> LogReader<T> {
     }
 }
 
-impl<T: Exchange> Reader for LogReader<T> {
-    type Out = T;
+impl<T: Exchange, P: ErrorPolicy<T>> Reader for LogReader<T, P> {
+    type Out = P::Out;
     type Position = Vec<u64>;
 
-    fn read(&mut self, intake: &mut impl Intake<T>) -> Result<Status, BoxError> {
+    fn read(&mut self, intake: &mut impl Intake<P::Out>) -> Result<Status, BoxError> {
         while !intake.is_full() {
             let has_more = self.partitions[self.current].has_more() || self.next_partition();
             if !has_more {
@@ -125,7 +127,7 @@ impl<T: Exchange> Reader for LogReader<T> {
 }
 
 /// Reads one partition.
-struct PartitionReader<T> {
+struct PartitionReader<T, P> {
     home: Home,
     written_as: String,
     partition: u32,
@@ -137,13 +139,13 @@ struct PartitionReader<T> {
     end: u64,
     /// The segment with the next record. It is opened only when that has been committed: what has not may vanish.
     segment: Option<SegmentReader>,
-    /// Whether a record has been left out.
-    skipped: bool,
+    policy: P,
+    skipped: Skipped,
     counters: Arc<OperatorCounters>,
     record: PhantomData<fn() -> T>,
 }
 
-impl<T: Exchange> PartitionReader<T> {
+impl<T: Exchange, P: ErrorPolicy<T>> PartitionReader<T, P> {
     fn has_more(&self) -> bool {
         self.offset < self.end
     }
@@ -219,45 +221,50 @@ impl<T: Exchange> PartitionReader<T> {
     }
 
     /// The next record, which has been committed; none if it was left out, or if the reader had to move.
-    fn advance(&mut self) -> Result<Option<(T, Timestamp)>, LogError> {
+    fn advance(&mut self) -> Result<Option<(P::Out, Timestamp)>, BoxError> {
         self.seek()?;
         let Some(segment) = &mut self.segment else {
             return Ok(None);
         };
         let offset = segment.offset();
         let at = segment.at();
+        let base = segment.base;
         let (timestamp, payload) = match segment.next()? {
             Next::Frame { timestamp, payload } => (timestamp, payload),
             Next::End if offset == self.offset && at > HEADER_BYTES => {
-                return self.turn_over(at);
+                self.turn_over(at)?;
+                return Ok(None);
             }
             Next::End => {
-                return Err(self.damaged(at, offset, "it ends before what has been committed"));
+                let why = "it ends before what has been committed";
+                return Err(self.damaged(at, offset, why).into());
             }
-            Next::Broken(why) => return Err(self.damaged(at, offset, why)),
+
+            Next::Broken(why) => return Err(self.damaged(at, offset, why).into()),
         };
         if offset < self.offset {
             return Ok(None);
         }
         self.offset += 1;
-        match codec::decode(payload) {
-            Ok(record) => Ok(Some((record, timestamp))),
-            Err(source) => {
-                let error = LogError::Undecodable {
-                    path: segment.path.clone(),
-                    partition: self.partition,
-                    offset,
-                    asked_as: type_name::<T>(),
-                    written_as: self.written_as.clone(),
-                    source,
-                };
-                self.leave_out(error).map(|()| None)
-            }
-        }
+        let out = match codec::decode(payload) {
+            Ok(record) => Some(P::good(record)),
+            Err(error) => self.policy.bad(&self.skipped, || {
+                let message = format!(
+                    "the record at offset {offset} of partition {} is no `{}`; the log was made for `{}`: {error}",
+                    self.partition,
+                    type_name::<T>(),
+                    self.written_as
+                );
+                let path = segment::path_of(&self.dir, base);
+                let bad = BadRecord::new(path.display().to_string(), message);
+                Ok(bad.at_offset(at).with_text(payload))
+            })?,
+        };
+        Ok(out.map(|out| (out, timestamp)))
     }
 
     /// Goes to the segment that follows the one that ends at a byte.
-    fn turn_over(&mut self, at: u64) -> Result<Option<(T, Timestamp)>, LogError> {
+    fn turn_over(&mut self, at: u64) -> Result<(), LogError> {
         let disk = &*self.home.disk;
         match SegmentReader::open(disk, &self.dir, self.partition, self.offset)? {
             Some(Opened::Segment(segment)) => self.segment = Some(segment),
@@ -280,18 +287,6 @@ impl<T: Exchange> PartitionReader<T> {
                 self.cross_gap(earliest)?;
             }
         }
-        Ok(None)
-    }
-
-    fn leave_out(&mut self, error: LogError) -> Result<(), LogError> {
-        if self.settings.on_error == OnError::Fail {
-            return Err(error);
-        }
-        if !self.skipped {
-            tracing::warn!("{error}: it is left out, and so are others like it");
-            self.skipped = true;
-        }
-        self.counters.records_skipped.add(1);
         Ok(())
     }
 

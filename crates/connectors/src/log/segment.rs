@@ -115,6 +115,8 @@ pub(super) struct SegmentReader {
     file: Box<dyn ReadAt>,
     pub(super) path: PathBuf,
     pub(super) created: Timestamp,
+    /// The offset of the first record.
+    pub(super) base: u64,
     /// The offset of the next record.
     offset: u64,
     /// The byte at which its frame begins.
@@ -161,6 +163,7 @@ impl SegmentReader {
             file,
             path,
             created: Timestamp::MIN,
+            base,
             offset: base,
             at: 0,
             buffer: Vec::new(),

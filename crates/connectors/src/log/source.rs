@@ -15,6 +15,7 @@ use crate::log::home::Home;
 use crate::log::manifest::Manifest;
 use crate::log::partition;
 use crate::log::reader::{LogReader, Settings};
+use crate::on_error::{ErrorPolicy, Plain, Results};
 
 /// The records of the log in a directory, with the event times they were written with.
 ///
@@ -47,19 +48,20 @@ pub fn log_source<T>(dir: impl Into<PathBuf>) -> LogSource<T> {
         settings: Settings {
             follow: None,
             on_gap: OnGap::Fail,
-            on_error: OnError::Fail,
         },
+        policy: Plain::default(),
         reading: Mutex::new(None),
         record: PhantomData,
     }
 }
 
 /// The source made by [`log_source`].
-pub struct LogSource<T> {
+pub struct LogSource<T, P = Plain> {
     dir: PathBuf,
     consumer: Option<String>,
     start: Start,
     settings: Settings,
+    policy: P,
     /// The consumer, from the start of the job on.
     reading: Mutex<Option<Consumer>>,
     record: PhantomData<fn() -> T>,
@@ -82,21 +84,46 @@ pub enum OnGap {
     Earliest,
 }
 
-/// A copy has the same settings and its own place in a job.
-impl<T> Clone for LogSource<T> {
-    fn clone(&self) -> Self {
-        Self {
-            dir: self.dir.clone(),
-            consumer: self.consumer.clone(),
-            start: self.start.clone(),
+impl<T> LogSource<T> {
+    /// What to do with a record that is whole, but cannot be decoded as a `T`. Damage to a file always fails the job.
+    #[must_use]
+    pub fn on_error(mut self, on_error: OnError) -> Self {
+        self.policy = Plain { on_error };
+        self
+    }
+
+    /// Yields a `Result` for each record, so that those that cannot be decoded can go their own way
+    /// (`Flow::split_results`).
+    #[must_use]
+    pub fn results(self) -> LogSource<T, Results> {
+        LogSource {
+            dir: self.dir,
+            consumer: self.consumer,
+            start: self.start,
             settings: self.settings,
+            policy: Results,
             reading: Mutex::new(None),
             record: PhantomData,
         }
     }
 }
 
-impl<T> LogSource<T> {
+/// A copy has the same settings and its own place in a job.
+impl<T, P: Clone> Clone for LogSource<T, P> {
+    fn clone(&self) -> Self {
+        Self {
+            dir: self.dir.clone(),
+            consumer: self.consumer.clone(),
+            start: self.start.clone(),
+            settings: self.settings,
+            policy: self.policy.clone(),
+            reading: Mutex::new(None),
+            record: PhantomData,
+        }
+    }
+}
+
+impl<T, P> LogSource<T, P> {
     /// Reads as a consumer with this name: goes on where its last job ended, and stores how far this one has come. One job
     /// at a time may be a consumer; consumers know nothing of one another.
     #[must_use]
@@ -130,13 +157,6 @@ impl<T> LogSource<T> {
     #[must_use]
     pub fn on_gap(mut self, on_gap: OnGap) -> Self {
         self.settings.on_gap = on_gap;
-        self
-    }
-
-    /// What to do with a record that is whole, but cannot be decoded as a `T`. Damage to a file always fails the job.
-    #[must_use]
-    pub fn on_error(mut self, on_error: OnError) -> Self {
-        self.settings.on_error = on_error;
         self
     }
 
@@ -174,10 +194,10 @@ pub struct LogRange {
     pub end: u64,
 }
 
-impl<T: Exchange> Source for LogSource<T> {
-    type Out = T;
+impl<T: Exchange, P: ErrorPolicy<T>> Source for LogSource<T, P> {
+    type Out = P::Out;
     type Split = LogSplit;
-    type Reader = LogReader<T>;
+    type Reader = LogReader<T, P>;
 
     fn splits(&self, context: &SourceContext) -> Result<Vec<LogSplit>, BoxError> {
         let home = Home::new(&self.dir, &context.environment.disk);
@@ -266,7 +286,7 @@ impl<T: Exchange> Source for LogSource<T> {
         split: LogSplit,
         position: Option<Vec<u64>>,
         context: &ReaderContext,
-    ) -> Result<LogReader<T>, BoxError> {
+    ) -> Result<LogReader<T, P>, BoxError> {
         let home = Home::new(&self.dir, &context.environment.disk);
         let manifest = Manifest::of_existing(&home)?;
         Ok(LogReader::new(
@@ -274,7 +294,7 @@ impl<T: Exchange> Source for LogSource<T> {
             manifest,
             &split,
             position,
-            self.settings,
+            (self.settings, self.policy.clone()),
             context,
         ))
     }

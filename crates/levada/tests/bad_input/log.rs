@@ -142,7 +142,8 @@ pub(super) const ROWS: &[Row] = &[
         },
         expected: &[
             "the record at offset 0 of partition",
-            "00000000000000000000.log is no `",
+            "00000000000000000000.log, ",
+            "is no `",
             "Priced`",
             "was made for",
             "Bid`",
