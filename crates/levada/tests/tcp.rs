@@ -104,6 +104,30 @@ fn a_sink_writes_whole_lines_to_a_server_and_says_when_it_is_through() {
 }
 
 #[test]
+fn what_was_read_is_written_although_nothing_more_comes() {
+    const THERE: &str = "10.0.0.8:9001";
+    for seed in 0..100 {
+        let simulation = Simulation::new(seed).parallelism(1);
+        let text = "one\ntwo\nthree\n".repeat(100);
+        let network = simulation.network().clone();
+        network.call(HERE, Peer::sends(text.as_str()).stays());
+        network.serve(THERE, [Peer::reads()]);
+        let mut simulated = simulation
+            .start(|job: &Job| {
+                job.source("lines", tcp_listen(HERE))
+                    .sink("out", tcp_sink(THERE));
+            })
+            .unwrap();
+        // The peer neither says more nor leaves, and the wire to the reader holds three bytes under some seeds.
+        simulated.settle();
+        assert!(!simulated.is_done(), "seed {seed}");
+        let received = network.received();
+        let arrived = received.iter().any(|bytes| bytes == text.as_bytes());
+        assert!(arrived, "seed {seed}: {} bytes", received.concat().len());
+    }
+}
+
+#[test]
 fn a_full_job_holds_up_its_peer_and_goes_on_when_it_can() {
     for seed in 0..10 {
         let simulation = Simulation::new(seed).parallelism(2).one_credit();
