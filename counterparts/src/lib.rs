@@ -4,9 +4,11 @@
 //! outside of the workspace's default members: `cargo test -p levada-counterparts --all-features`.
 
 mod await_until;
+mod port;
 mod postgres;
 mod tool;
 
 pub use await_until::await_until;
+pub use port::{await_listener, free_port};
 pub use postgres::Postgres;
 pub use tool::tool;

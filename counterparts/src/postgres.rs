@@ -1,14 +1,13 @@
 //! A PostgreSQL server of the test's own.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::{await_until, tool};
+use crate::{await_until, free_port, tool};
 
 /// A server with a data directory of its own, on a Unix socket. It is killed when this is dropped, and its files go with it.
 ///
@@ -257,13 +256,6 @@ impl Drop for Postgres {
             self.kill();
         }
     }
-}
-
-/// A port that nobody listens on.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("there is a free port");
-    let address = listener.local_addr().expect("it is bound");
-    address.port()
 }
 
 /// Where Debian puts the newest server's programs.
