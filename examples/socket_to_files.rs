@@ -38,6 +38,7 @@ the sensor is wet
 "#,
 ];
 
+#[expect(clippy::print_stderr, reason = "standard output belongs to the job")]
 fn socket_to_files(job: &Job) -> levada::Result {
     let flags: Flags = job.args()?;
     let temporary = std::env::temp_dir().join(format!("levada-{}", std::process::id()));
@@ -60,7 +61,6 @@ fn socket_to_files(job: &Job) -> levada::Result {
         .sink("warmest-out", files(output.join("warmest")).tsv());
     bad.map(|bad| (bad.line, bad.message, bad.text))
         .sink("bad-out", files(output.join("bad")).tsv());
-    #[expect(clippy::print_stderr, reason = "standard output belongs to the job")]
     eprintln!("the results will be in {}", output.display());
     Ok(())
 }

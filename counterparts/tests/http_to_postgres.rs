@@ -2,21 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
-use std::net::TcpListener;
 use std::process::Command;
 
 use levada::Runner;
-use levada_counterparts::{Postgres, await_until, tool};
+use levada_counterparts::{Postgres, await_until, free_port, tool};
 
 #[path = "../../examples/http_to_postgres.rs"]
 #[expect(dead_code, reason = "the program's main is not called")]
 mod example;
-
-/// A port that nobody uses; somebody else may take it before the job does, but who would.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
-}
 
 /// Posts a body; returns the status and the answer.
 fn post(url: &str, content_type: &str, body: &str) -> String {
