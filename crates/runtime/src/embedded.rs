@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `levada-worker-N` | polls the tasks that do not block |
 //! | `levada-own-N` | polls one task that may block |
+//! | `levada-network` | wakes the tasks that wait for sockets, while there are some |
 //! | `levada-async` | runs futures, if there are some |
 //! | `levada-coordinator` | hears from all tasks, ends the run, joins all other threads |
 //!
