@@ -25,12 +25,6 @@ pub trait Executor: Send + Sync {
     /// A future that is ready once this time has passed.
     fn sleep(&self, duration: Duration) -> BoxFuture;
 
-    /// Runs code that polls a future on the calling thread: what the future waits for is looked after by this executor.
-    ///
-    /// # Errors
-    /// As [`spawn`](Self::spawn).
-    fn enter(&self, act: &mut dyn FnMut()) -> io::Result<()>;
-
     /// An executor for one run of a job, which is stopped with it.
     fn for_run(&self) -> Arc<dyn Executor>;
 

@@ -69,13 +69,6 @@ impl Executor for SystemExecutor {
         Box::pin(async move { tokio::time::sleep(duration).await })
     }
 
-    fn enter(&self, act: &mut dyn FnMut()) -> io::Result<()> {
-        let handle = self.handle()?;
-        let _context = handle.enter();
-        act();
-        Ok(())
-    }
-
     fn for_run(&self) -> Arc<dyn Executor> {
         Arc::new(Self::default())
     }

@@ -119,11 +119,6 @@ impl Executor for SimulatedExecutor {
         })
     }
 
-    fn enter(&self, act: &mut dyn FnMut()) -> io::Result<()> {
-        act();
-        Ok(())
-    }
-
     fn for_run(&self) -> Arc<dyn Executor> {
         Arc::new(self.clone())
     }
