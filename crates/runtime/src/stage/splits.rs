@@ -126,7 +126,7 @@ impl<T> State<T> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use std::panic::Location;
     use std::sync::OnceLock;
