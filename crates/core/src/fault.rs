@@ -55,6 +55,14 @@ pub const FAULTS: &[(&str, &str)] = &[
         "the end of a channel is delivered before its last batches",
     ),
     (
+        "call-unsaved",
+        "a snapshot leaves out the records of calls that run",
+    ),
+    (
+        "copy-unread",
+        "a restored subtask begins without the broadcast state",
+    ),
+    (
         "flush-forgotten",
         "a batch that is not full is not sealed at its timeout",
     ),
