@@ -4,8 +4,10 @@
 //! a ratio within one run is what can be trusted. `RESULTS.md` keeps the figures.
 
 mod backpressure;
+mod calls;
 mod chain;
 mod exchange;
+mod formats;
 mod measure;
 mod record;
 mod start;
@@ -47,6 +49,8 @@ const COMPARISONS: &[Comparison] = &[
     ("start", start::run),
     ("table", table::run),
     ("words", words::run),
+    ("formats", formats::run),
+    ("calls", calls::run),
 ];
 
 fn main() {
