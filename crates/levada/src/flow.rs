@@ -220,13 +220,8 @@ pub trait Flow: Sized {
     where
         Self::Item: Exchange,
     {
-        let place = Location::caller();
-        relay(
-            "rebalance",
-            place,
-            Pattern::Rebalance,
-            [self.open().plain("rebalance", place)],
-        )
+        self.open()
+            .divided("rebalance", Location::caller(), Pattern::Rebalance)
     }
 
     /// Divides the records among the few subtasks that are each sender's share: of two subtasks that send to six, each sends
@@ -237,13 +232,8 @@ pub trait Flow: Sized {
     where
         Self::Item: Exchange,
     {
-        let place = Location::caller();
-        relay(
-            "rescale",
-            place,
-            Pattern::Rescale,
-            [self.open().plain("rescale", place)],
-        )
+        self.open()
+            .divided("rescale", Location::caller(), Pattern::Rescale)
     }
 
     /// Divides the records at random: each goes to any of the subtasks that have room.
@@ -252,13 +242,8 @@ pub trait Flow: Sized {
     where
         Self::Item: Exchange,
     {
-        let place = Location::caller();
-        relay(
-            "shuffle",
-            place,
-            Pattern::Shuffle,
-            [self.open().plain("shuffle", place)],
-        )
+        self.open()
+            .divided("shuffle", Location::caller(), Pattern::Shuffle)
     }
 
     /// Sends each record to the subtask that `f` names: it is given the record and the number of subtasks, and returns a

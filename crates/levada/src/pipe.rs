@@ -79,6 +79,16 @@ where
             Arc::new(PlainEdge::<H, _>::new(steps, origin))
         })
     }
+
+    /// The records on the other side of such an exchange.
+    pub(crate) fn divided(
+        self,
+        method: &'static str,
+        place: Place,
+        pattern: Pattern,
+    ) -> Stream<S::Out> {
+        relay(method, place, pattern, [self.plain(method, place)])
+    }
 }
 
 impl<H: Head, S: Step<H::Out>> Flow for Pipe<H, S> {
