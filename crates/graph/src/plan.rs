@@ -401,7 +401,8 @@ impl Plan {
     }
 
     /// The exchanges that carry the same batches as this one, itself included: those that begin at the same output,
-    /// without a step of their own, and go to as many subtasks in the same pattern. The first one sends for all.
+    /// without a step or a partitioner of their own, and go to as many subtasks in the same pattern. The first one sends
+    /// for all.
     #[must_use]
     pub fn sharing(&self, edge: EdgeId) -> Vec<EdgeId> {
         let Some(exchange) = self.exchange(edge) else {
@@ -409,7 +410,9 @@ impl Plan {
         };
         let (from, _) = self.graph.ends(edge);
         let this = self.graph.edge(edge);
-        if !this.steps.is_empty() || exchange.pattern == Pattern::Hash {
+        // Where a record goes is the edge's own affair.
+        let chosen = matches!(exchange.pattern, Pattern::Hash | Pattern::Custom);
+        if !this.steps.is_empty() || chosen {
             return vec![edge];
         }
         let same = |other: &EdgeId| {

@@ -96,3 +96,38 @@ fn a_shuffle_goes_to_all_and_by_no_pattern() {
     let in_turn = by_subtask[0].windows(2).all(|two| two[1] - two[0] == 4);
     assert!(!in_turn, "random is not round robin");
 }
+
+/// Exchanges of equal shape that begin at one stream share their batches, but not where each record goes.
+#[test]
+fn two_partitioners_of_one_stream_each_have_their_say() {
+    for seed in 0..20 {
+        let ((low, by_low), (high, by_high)) = (collect(), collect());
+        Simulation::new(seed)
+            .run(|job: &Job| {
+                let numbers = job
+                    .source("numbers", generator(|n| n).count(400))
+                    .parallelism(2)
+                    .stream();
+                numbers
+                    .clone()
+                    .partition(|n, subtasks| *n as usize % subtasks)
+                    .parallelism(4)
+                    .sink("low", low.clone());
+                numbers
+                    .partition(|n, subtasks| (n / 100) as usize % subtasks)
+                    .parallelism(4)
+                    .sink("high", high.clone());
+            })
+            .unwrap()
+            .expect_finished();
+        let check = |by_subtask: Vec<Vec<u64>>, subtask_of: fn(u64) -> u64| {
+            assert_eq!(by_subtask.concat().len(), 400, "seed {seed}");
+            for (subtask, numbers) in (0..).zip(by_subtask) {
+                let strays = numbers.into_iter().find(|n| subtask_of(*n) != subtask);
+                assert_eq!(strays, None, "seed {seed}, in subtask {subtask}");
+            }
+        };
+        check(by_low.by_subtask(), |n| n % 4);
+        check(by_high.by_subtask(), |n| n / 100);
+    }
+}
