@@ -1,6 +1,6 @@
 //! The calls of an operator, from their records to their results.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use levada_core::executor::Spawned;
 use levada_core::{Moment, Timestamp};
@@ -13,9 +13,10 @@ use crate::call::CallError;
 /// leaves before a watermark that came before it.
 pub(crate) struct Queue<T, B> {
     ordered: bool,
-    slots: VecDeque<Slot<T, B>>,
-    /// The number of the slot at the front.
-    first: u64,
+    /// By number. Without order what has left makes room at once, however long the calls before it last.
+    slots: BTreeMap<u64, Slot<T, B>>,
+    /// The number that the next slot will have.
+    next: u64,
     /// Slots that hold a call.
     calls: usize,
     /// Without order: the calls before the first watermark that are done, in the order in which they were.
@@ -27,8 +28,6 @@ pub(crate) struct Queue<T, B> {
 enum Slot<T, B> {
     Call(Box<Waiting<T, B>>),
     Watermark(Timestamp),
-    /// A call whose result has been taken.
-    Taken,
 }
 
 /// A call in the queue.
@@ -57,8 +56,8 @@ impl<T, B> Queue<T, B> {
     pub(crate) fn new(ordered: bool) -> Self {
         Self {
             ordered,
-            slots: VecDeque::new(),
-            first: 0,
+            slots: BTreeMap::new(),
+            next: 0,
             calls: 0,
             done: VecDeque::new(),
             barrier: None,
@@ -76,13 +75,13 @@ impl<T, B> Queue<T, B> {
 
     /// The number that the next call will have.
     pub(crate) fn next_number(&self) -> u64 {
-        self.first + self.slots.len() as u64
+        self.next
     }
 
     /// Adds a call that has been started.
     pub(crate) fn add(&mut self, record: T, timestamp: Timestamp, born: Moment, future: Spawned) {
         self.calls += 1;
-        self.slots.push_back(Slot::Call(Box::new(Waiting {
+        self.put(Slot::Call(Box::new(Waiting {
             record,
             timestamp,
             born,
@@ -93,19 +92,20 @@ impl<T, B> Queue<T, B> {
 
     /// Adds a watermark; one that directly follows another one takes its place.
     pub(crate) fn add_watermark(&mut self, watermark: Timestamp) {
-        if let Some(Slot::Watermark(last)) = self.slots.back_mut() {
+        if let Some(mut last) = self.slots.last_entry()
+            && let Slot::Watermark(last) = last.get_mut()
+        {
             *last = watermark;
             return;
         }
-        let number = self.next_number();
-        self.slots.push_back(Slot::Watermark(watermark));
+        let number = self.next;
+        self.put(Slot::Watermark(watermark));
         self.barrier.get_or_insert(number);
     }
 
     /// A call has ended.
     pub(crate) fn end(&mut self, number: u64, result: Result<B, CallError<T>>) {
-        let index = usize::try_from(number - self.first).expect("a queue is shorter than that");
-        let Some(Slot::Call(call)) = self.slots.get_mut(index) else {
+        let Some(Slot::Call(call)) = self.slots.get_mut(&number) else {
             unreachable!("a call is in the queue until its result is taken")
         };
         debug_assert!(call.result.is_none(), "a call ends once");
@@ -117,84 +117,75 @@ impl<T, B> Queue<T, B> {
 
     /// Whether something may leave now.
     pub(crate) fn can_leave(&self) -> bool {
-        match self.slots.front() {
-            Some(Slot::Call(call)) if self.ordered => call.result.is_some(),
-            Some(Slot::Call(_)) => !self.done.is_empty(),
-            Some(Slot::Watermark(_) | Slot::Taken) => true,
+        match self.slots.first_key_value() {
+            Some((_, Slot::Call(call))) if self.ordered => call.result.is_some(),
+            Some((_, Slot::Call(_))) => !self.done.is_empty(),
+            Some((_, Slot::Watermark(_))) => true,
             None => false,
         }
     }
 
     /// Takes what may leave now.
     pub(crate) fn take_next(&mut self) -> Option<Next<T, B>> {
-        while let Some(Slot::Taken) = self.slots.front() {
-            self.pop();
-        }
-        if let Some(Slot::Watermark(watermark)) = self.slots.front() {
-            let watermark = *watermark;
-            self.pop();
-            self.find_barrier();
-            return Some(Next::Watermark(watermark));
-        }
-        let index = if self.ordered {
-            0
-        } else {
-            let number = self.done.pop_front()?;
-            usize::try_from(number - self.first).expect("a queue is shorter than that")
+        let number = match self.slots.first_key_value()? {
+            (number, Slot::Watermark(_)) => *number,
+            (number, Slot::Call(call)) if self.ordered => {
+                call.result.as_ref()?;
+                *number
+            }
+            (_, Slot::Call(_)) => self.done.pop_front()?,
         };
-        let slot = self.slots.get_mut(index)?;
-        if let Slot::Call(call) = &*slot
-            && call.result.is_none()
-        {
-            return None;
+        let slot = self.slots.remove(&number);
+        match slot.expect("what has ended stays until it is taken") {
+            Slot::Watermark(watermark) => {
+                self.find_barrier();
+                Some(Next::Watermark(watermark))
+            }
+            Slot::Call(call) => {
+                self.calls -= 1;
+                Some(Next::Result {
+                    timestamp: call.timestamp,
+                    born: call.born,
+                    result: call.result.expect("only what has ended is taken"),
+                })
+            }
         }
-        let Slot::Call(call) = std::mem::replace(slot, Slot::Taken) else {
-            unreachable!("only calls end")
-        };
-        self.calls -= 1;
-        Some(Next::Result {
-            timestamp: call.timestamp,
-            born: call.born,
-            result: call.result.expect("it has just been looked at"),
-        })
     }
 
     /// The records of all calls, in their order.
     pub(crate) fn records(&self) -> impl Iterator<Item = (Timestamp, &T)> {
-        self.slots.iter().filter_map(|slot| match slot {
+        self.slots.values().filter_map(|slot| match slot {
             Slot::Call(call) => Some((call.timestamp, &call.record)),
-            Slot::Watermark(_) | Slot::Taken => None,
+            Slot::Watermark(_) => None,
         })
     }
 
     /// Ends all calls.
     pub(crate) fn clear(&mut self) {
-        let ordered = self.ordered;
-        let first = self.next_number();
         *self = Self {
-            first,
-            ..Self::new(ordered)
+            next: self.next,
+            ..Self::new(self.ordered)
         };
     }
 
-    fn pop(&mut self) {
-        self.slots.pop_front();
-        self.first += 1;
+    fn put(&mut self, slot: Slot<T, B>) {
+        self.slots.insert(self.next, slot);
+        self.next += 1;
     }
 
     /// After a watermark has left: the calls up to the next one may leave when they are done, and some are.
     fn find_barrier(&mut self) {
         self.barrier = None;
-        for (number, slot) in (self.first..).zip(&self.slots) {
+        for (number, slot) in &self.slots {
             match slot {
                 Slot::Watermark(_) => {
-                    self.barrier = Some(number);
+                    self.barrier = Some(*number);
                     return;
                 }
                 Slot::Call(call) if !self.ordered && call.result.is_some() => {
-                    self.done.push_back(number);
+                    self.done.push_back(*number);
                 }
-                Slot::Call(_) | Slot::Taken => {}
+                Slot::Call(_) => {}
             }
         }
     }
@@ -334,5 +325,17 @@ mod tests {
         ));
         assert!(queue.take_next().is_none());
         assert_eq!(queue.records().count(), 2);
+    }
+
+    #[test]
+    fn what_has_left_takes_no_place_behind_a_call_that_lasts() {
+        let mut queue = Queue::<u64, u64>::new(false);
+        queue.add(0, Timestamp::MIN, Moment::ZERO, nothing_runs());
+        for n in 1..1_000 {
+            queue.add(n, Timestamp::MIN, Moment::ZERO, nothing_runs());
+            queue.end(n, Ok(n));
+            assert!(queue.take_next().is_some());
+        }
+        assert_eq!(queue.slots.len(), 1);
     }
 }
