@@ -285,6 +285,56 @@ fn a_panic_in_a_future_fails_the_job() {
     assert!(said.contains("panicked: cannot handle"), "{said}");
 }
 
+/// An error that cannot say what it is.
+#[derive(Debug)]
+struct Unspeakable;
+
+impl std::fmt::Display for Unspeakable {
+    fn fmt(&self, _: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        panic!("words fail")
+    }
+}
+
+impl std::error::Error for Unspeakable {}
+
+#[test]
+fn a_panic_in_the_display_of_an_error_fails_the_job() {
+    let said = failure(Calls::ordered(4), |_| async { Err(Unspeakable.into()) });
+    assert!(said.contains("panicked: words fail"), "{said}");
+}
+
+/// A record that cannot be dropped where futures run.
+#[derive(Clone, serde::Deserialize, serde::Serialize)]
+struct Sticky(u64);
+
+impl Drop for Sticky {
+    fn drop(&mut self) {
+        let in_future = std::thread::current().name() == Some("levada-async");
+        if in_future && !std::thread::panicking() {
+            panic!("it sticks");
+        }
+    }
+}
+
+#[test]
+fn a_panic_in_the_drop_of_a_record_fails_the_job() {
+    let run = Runner::new().parallelism(1).run(|job: &Job| {
+        job.source("numbers", iterator(0..10u64))
+            .map(Sticky)
+            .call("calls", Calls::ordered(4), |record: Sticky| {
+                let n = record.0;
+                std::mem::forget(record);
+                async move { Ok::<_, BoxError>(n) }
+            })
+            .sink("out", for_each(|_| {}));
+    });
+    let said = format!("{:?}", run.unwrap_err());
+    assert!(
+        said.contains("`calls`") && said.contains("panicked: it sticks"),
+        "{said}"
+    );
+}
+
 #[test]
 fn what_fails_is_left_out_or_goes_to_the_side() {
     let odd = |n: u64| async move {

@@ -26,7 +26,8 @@ pub(crate) enum Outcome<T, B> {
     Panicked(Box<dyn Any + Send>),
 }
 
-/// Makes a call for a record; the future is ready when the call has ended.
+/// Makes a call for a record; the future is ready when the call has ended. Whatever of the program's code panics in it, the
+/// operator learns of it: it would wait for ever otherwise.
 pub(crate) async fn make<T, B>(
     record: T,
     call: Call<T, B>,
@@ -37,19 +38,32 @@ where
     T: Clone + Send + 'static,
     B: Send + 'static,
 {
+    match catch_panic(end(record, call, calls, environment)).await {
+        Ok(ended) => Outcome::Ended(ended),
+        Err(payload) => Outcome::Panicked(payload),
+    }
+}
+
+async fn end<T, B>(
+    record: T,
+    call: Call<T, B>,
+    calls: Calls,
+    environment: Environment,
+) -> Result<B, CallError<T>>
+where
+    T: Clone,
+{
     let mut attempts = 0;
     let executor = Arc::clone(&environment.executor);
     let tried = attempt(&record, &call, &calls, &environment, &mut attempts);
-    let limited = within(&*executor, Some(calls.timeout), tried);
-    let ended = match catch_panic(limited).await {
-        Err(payload) => return Outcome::Panicked(payload),
-        Ok(ended) => ended.and_then(|result| result),
-    };
-    Outcome::Ended(ended.map_err(|error| CallError {
-        message: sentence(&*error),
-        record,
-        attempts,
-    }))
+    let limited = within(&*executor, Some(calls.timeout), tried).await;
+    limited
+        .and_then(|result| result)
+        .map_err(|error| CallError {
+            message: sentence(&*error),
+            record,
+            attempts,
+        })
 }
 
 /// Tries until there is a result, or nothing more is to be tried. Counts the attempts as they begin: whoever gives up
