@@ -335,6 +335,41 @@ fn a_panic_in_the_drop_of_a_record_fails_the_job() {
     );
 }
 
+/// A sink's latency is counted from when a record left its source, whatever results came between it and the others of its
+/// batch.
+#[test]
+fn the_latency_of_a_result_is_that_of_its_record() {
+    for seed in 0..20 {
+        let run = Simulation::new(seed)
+            .runner(
+                Runner::new()
+                    .throttle(500.0)
+                    .buffer_timeout(millis(500))
+                    .force_exchange(),
+            )
+            .parallelism(1)
+            .run(move |job: &Job| {
+                job.source("numbers", iterator(0..5_000u64))
+                    .rebalance()
+                    .call("calls", Calls::unordered(3), |n| async move {
+                        // A few last for long.
+                        let wait = if n % 2_500 == 0 { 5_000 } else { 1 };
+                        levada::sleep(millis(wait)).await;
+                        Ok::<_, BoxError>(n)
+                    })
+                    .sink("out", for_each(|_| {}));
+            })
+            .unwrap();
+        run.expect_finished();
+        let latency = run.metrics.operator("out").unwrap().latency.unwrap();
+        assert_eq!(latency.count, 5_000);
+        let nanos = Duration::from_nanos;
+        let (p999, max) = (nanos(latency.p999), nanos(latency.max));
+        assert!(max >= millis(4_900), "seed {seed}: {max:?}");
+        assert!(p999 < millis(2_000), "seed {seed}: {p999:?}");
+    }
+}
+
 #[test]
 fn what_fails_is_left_out_or_goes_to_the_side() {
     let odd = |n: u64| async move {

@@ -43,6 +43,8 @@ pub(crate) struct Calling<T, B, O, P> {
     mailbox: Arc<Mailbox<T, B>>,
     /// The end of the input waits for the last result.
     ending: bool,
+    /// Whether what comes after had no room for all that it was given.
+    blocked: bool,
     checked: bool,
     skipped: bool,
     subtask: usize,
@@ -93,6 +95,7 @@ where
                 waker: Arc::clone(&subtask.waker),
             }),
             ending: false,
+            blocked: false,
             checked: false,
             skipped: false,
             subtask: subtask.index,
@@ -145,7 +148,8 @@ where
         while !self.is_full()
             && let Some((timestamp, record)) = self.restored.pop_front()
         {
-            let born = turn.born();
+            // When it left its source is not known any more.
+            let born = turn.now();
             if self.start(record, timestamp, born, turn).is_full() {
                 return Room::Full;
             }
@@ -193,6 +197,27 @@ where
         Room::Free
     }
 
+    /// Goes on with what has ended; changes what the turn says of the record in hand.
+    fn go_on(&mut self, turn: &mut Turn) -> Room {
+        self.blocked = self.next.resume(turn).is_full();
+        if self.blocked {
+            return Room::Full;
+        }
+        self.collect();
+        self.blocked = self.emit(turn).is_full();
+        if self.blocked || self.start_restored(turn).is_full() {
+            return Room::Full;
+        }
+        if self.ending {
+            if !self.queue.is_empty() {
+                return Room::Full;
+            }
+            self.ending = false;
+            return self.next.signal(Signal::End, turn);
+        }
+        self.room()
+    }
+
     fn conclude(&mut self, result: Result<B, CallError<T>>, turn: &mut Turn) -> Room {
         match (self.conclude)(result) {
             Conclusion::Emit(record) => {
@@ -231,21 +256,14 @@ where
     P: Push<O>,
 {
     fn resume(&mut self, turn: &mut Turn) -> Room {
-        if self.next.resume(turn).is_full() {
-            return Room::Full;
+        let born = turn.born();
+        let room = self.go_on(turn);
+        if turn.born() != born {
+            // The rest of the batch in hand follows, which is older or younger than the results.
+            turn.set_born(born);
+            self.next.mark(turn);
         }
-        self.collect();
-        if self.emit(turn).is_full() || self.start_restored(turn).is_full() {
-            return Room::Full;
-        }
-        if self.ending {
-            if !self.queue.is_empty() {
-                return Room::Full;
-            }
-            self.ending = false;
-            return self.next.signal(Signal::End, turn);
-        }
-        self.room()
+        room
     }
 
     fn mark(&mut self, turn: &mut Turn) {
@@ -271,8 +289,12 @@ where
 
     fn tend(&mut self, turn: &mut Turn) -> Room {
         self.in_flight.set(self.queue.calls() as i64);
-        let waits = self.is_full() || self.ending;
         let room = self.next.tend(turn);
+        if self.blocked {
+            // Room behind this operator is enough to go on, and nobody else may tell of it.
+            return room;
+        }
+        let waits = self.is_full() || self.ending;
         if waits && !self.queue.can_leave() && self.mailbox.ended.lock().is_empty() {
             // The next call that ends wakes the task.
             return Room::Full;
