@@ -1,7 +1,10 @@
 //! Operators that emit far more than there is room for.
 
-use levada::Runner;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use levada::prelude::*;
+use levada::{BoxError, Intake, Reader, ReaderContext, Runner, Source, SourceContext, Status};
 use levada_testing::{Simulation, valve};
 
 const OUTPUTS: u64 = 1_000_000;
@@ -121,4 +124,53 @@ fn what_a_closure_emits_is_no_overdraft_while_there_are_credits() {
     valve.open();
     handle.wait().unwrap();
     assert_eq!(valve.take().len(), 4_000);
+}
+
+/// A source of splits with nothing in them; counts those that were opened.
+struct Empty(Arc<AtomicUsize>);
+
+struct NoRecords;
+
+impl Source for Empty {
+    type Out = u64;
+    type Split = usize;
+    type Reader = NoRecords;
+
+    fn splits(&self, _: &SourceContext) -> Result<Vec<usize>, BoxError> {
+        Ok((0..100_000).collect())
+    }
+
+    fn open(&self, _: usize, _: Option<()>, _: &ReaderContext) -> Result<NoRecords, BoxError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(NoRecords)
+    }
+}
+
+impl Reader for NoRecords {
+    type Out = u64;
+    type Position = ();
+
+    fn read(&mut self, _: &mut impl Intake<u64>) -> Result<Status, BoxError> {
+        Ok(Status::Done)
+    }
+
+    fn position(&self) {}
+}
+
+#[test]
+fn a_source_of_many_empty_splits_lets_others_run() {
+    for seed in 0..10 {
+        let opened = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&opened);
+        let mut simulated = Simulation::new(seed)
+            .start(move |job: &Job| {
+                job.source("empty", Empty(Arc::clone(&counted)))
+                    .sink("out", for_each(|_| {}));
+            })
+            .unwrap();
+        while simulated.step() && !simulated.is_done() {
+            let in_a_poll = opened.swap(0, Ordering::Relaxed);
+            assert!(in_a_poll < 50_000, "seed {seed}: {in_a_poll} in one poll");
+        }
+    }
 }

@@ -152,9 +152,8 @@ impl<S: Source> SourceStage<S> {
             }
             match status {
                 Status::Idle(_) => return Ok(Next::Nothing),
-                Status::Done => {}
-                // A reader may come back with nothing, but not for ever.
-                Status::More => {
+                // Readers may come back with nothing, and splits may be empty, but not for ever.
+                Status::Done | Status::More => {
                     if turn.spend().is_full() {
                         return Ok(Next::Records(Room::Full));
                     }

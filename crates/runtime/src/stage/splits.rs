@@ -67,6 +67,7 @@ impl<S: Source> Splits<S> {
         now: Moment,
         context: &ReaderContext,
     ) -> Result<NextSplit<S::Split>, BoxError> {
+        let mut looked = false;
         loop {
             let mut state = self.state.lock();
             if let Some(split) = state.waiting.pop_front() {
@@ -74,7 +75,8 @@ impl<S: Source> Splits<S> {
             }
             match state.search {
                 Search::Complete => return Ok(NextSplit::End),
-                Search::Due(at) if at <= now => state.search = Search::Asked,
+                // Who has looked in vain waits at least until its next poll.
+                Search::Due(at) if at <= now && !looked => state.search = Search::Asked,
                 Search::Due(at) => {
                     state.wait(context);
                     return Ok(NextSplit::Wait(Some(at)));
@@ -86,6 +88,7 @@ impl<S: Source> Splits<S> {
             }
             drop(state);
             self.look(source, now, context)?;
+            looked = true;
         }
     }
 
@@ -231,5 +234,45 @@ mod tests {
         assert!(matches!(next(7), NextSplit::End));
         assert!(matches!(next(100), NextSplit::End));
         assert_eq!(source.other.0.load(Ordering::Relaxed), 3);
+    }
+
+    /// A source that is to be asked again at once, and never finds anything.
+    struct Never(AtomicUsize);
+
+    impl Source for Never {
+        type Out = ();
+        type Split = usize;
+        type Reader = Nothing;
+
+        fn splits(&self, _: &SourceContext) -> Result<Vec<usize>, BoxError> {
+            Ok(Vec::new())
+        }
+
+        fn discover(&self, _: &SourceContext) -> Result<Discovery<usize>, BoxError> {
+            let looked = self.0.fetch_add(1, Ordering::Relaxed);
+            assert!(looked < 100, "nobody else could run");
+            Ok(Discovery::Found {
+                splits: Vec::new(),
+                again_after: Duration::ZERO,
+            })
+        }
+
+        fn open(&self, _: usize, _: Option<()>, _: &ReaderContext) -> Result<Nothing, BoxError> {
+            Ok(Nothing)
+        }
+    }
+
+    #[test]
+    fn a_subtask_that_has_looked_in_vain_lets_others_run() {
+        let source = Never(AtomicUsize::new(0));
+        let splits = Splits::new(Vec::new());
+        let waker = Arc::default();
+        for looked in 1..4 {
+            let next = splits
+                .next(&source, Moment::ZERO, &context(&waker))
+                .unwrap();
+            assert!(matches!(next, NextSplit::Wait(Some(Moment::ZERO))));
+            assert_eq!(source.0.load(Ordering::Relaxed), looked);
+        }
     }
 }
