@@ -5,6 +5,7 @@
 //! them, so that another codec is a new number and not a migration.
 
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 
 use bincode::Options;
 use serde::Serialize;
@@ -64,20 +65,43 @@ pub fn expect_end(bytes: &[u8]) -> Result<(), CodecError> {
 /// How many bytes [`encode`] would write, without writing them.
 ///
 /// # Errors
-/// As [`encode`].
+/// As [`encode`], and if the type's `Serialize` panics.
 pub fn encoded_len<T: Serialize + ?Sized>(value: &T) -> Result<u64, CodecError> {
-    bincode::DefaultOptions::new()
-        .with_fixint_encoding()
-        .serialized_size(value)
-        .map_err(CodecError)
+    caught(|| {
+        bincode::DefaultOptions::new()
+            .with_fixint_encoding()
+            .serialized_size(value)
+            .map_err(CodecError)
+    })
+}
+
+/// Runs code of a type of the user's where no guard says whose a panic is: it becomes an error, which whoever asked can
+/// put a name to.
+fn caught<R>(act: impl FnOnce() -> Result<R, CodecError>) -> Result<R, CodecError> {
+    panic::catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|payload| {
+        let text = payload
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned());
+        let text = text.or_else(|| payload.downcast_ref::<String>().cloned());
+        let text = text.unwrap_or_else(|| "a value that is no text".to_owned());
+        let error = bincode::ErrorKind::Custom(format!(
+            "its `Serialize` or `Deserialize` panicked: {text}"
+        ));
+        Err(CodecError(Box::new(error)))
+    })
 }
 
 /// Whether a value survives the codec: encoded, decoded and encoded again it must give the same bytes, in whatever
 /// order a hash map writes its entries.
 ///
 /// # Errors
-/// If serde cannot rebuild the type (`untagged`, `flatten`, `skip_serializing_if`), with a sentence that says so.
+/// If serde cannot rebuild the type (`untagged`, `flatten`, `skip_serializing_if`) or one of its impls panics, with a
+/// sentence that says so.
 pub fn round_trip<T: Serialize + DeserializeOwned>(value: &T) -> Result<(), CodecError> {
+    caught(|| round_trip_of(value))
+}
+
+fn round_trip_of<T: Serialize + DeserializeOwned>(value: &T) -> Result<(), CodecError> {
     let mut first = Vec::new();
     encode(value, &mut first)?;
     let rebuilt: T = decode(&first)?;

@@ -4,7 +4,7 @@
 use std::hash::Hash;
 
 use levada::prelude::*;
-use levada::{Error, Result, Runner};
+use levada::{BoxError, Error, Result, Runner};
 use levada_testing::{Simulation, collect};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -333,6 +333,105 @@ fn a_key_that_cannot_be_serialised_or_hashed() {
             Ok(())
         },
         &["`counts`", "@.count(\"counts\")", "has no hash"],
+    );
+}
+
+/// The engine clones and serialises what is the user's outside of every closure: a panic there is not the engine's.
+#[test]
+fn a_record_or_a_state_that_panics_in_its_own_traits() {
+    #[derive(Debug, Default, Deserialize)]
+    struct Touchy(u64);
+
+    impl Clone for Touchy {
+        fn clone(&self) -> Self {
+            panic!("there is but one of me");
+        }
+    }
+
+    impl Serialize for Touchy {
+        fn serialize<S: Serializer>(&self, _: S) -> std::result::Result<S::Ok, S::Error> {
+            panic!("no words for it");
+        }
+    }
+
+    #[derive(Clone)]
+    struct Keeps;
+
+    impl Process for Keeps {
+        type Key = u64;
+        type In = u64;
+        type State = Touchy;
+        type Out = u64;
+
+        fn element(&self, record: &u64, context: &mut Context<'_, Self>) {
+            context.state().0 = *record;
+        }
+    }
+
+    check(
+        nothing,
+        |job| {
+            numbers(job)
+                .key_by(|n| n % 10)
+                .process("keeps", Keeps)
+                .sink("out", for_each(|_| {}));
+            Ok(())
+        },
+        &[
+            "`keeps`",
+            "@.process(\"keeps\"",
+            "panicked: no words for it",
+        ],
+    );
+    check(
+        nothing,
+        |job| {
+            numbers(job)
+                .map(Touchy)
+                .call("calls", Calls::ordered(2), |Touchy(n)| async move {
+                    Ok::<_, BoxError>(n)
+                })
+                .sink("out", for_each(|_| {}));
+            Ok(())
+        },
+        &["`calls`", "@.call(\"calls\"", "panicked: no words for it"],
+    );
+    #[derive(Debug, Deserialize, Serialize)]
+    struct Unique(u64);
+
+    impl Clone for Unique {
+        fn clone(&self) -> Self {
+            panic!("there is but one of me");
+        }
+    }
+
+    check(
+        nothing,
+        |job| {
+            numbers(job)
+                .map(Unique)
+                .call("calls", Calls::ordered(2), |Unique(n)| async move {
+                    Ok::<_, BoxError>(n)
+                })
+                .sink("out", for_each(|_| {}));
+            Ok(())
+        },
+        &[
+            "`calls`",
+            "@.call(\"calls\"",
+            "panicked: there is but one of me",
+        ],
+    );
+    check(
+        nothing,
+        |job| {
+            numbers(job)
+                .map(Touchy)
+                .rebalance()
+                .sink("out", for_each(|_| {}));
+            Ok(())
+        },
+        &["rebalance", "@.rebalance()", "panicked: no words for it"],
     );
 }
 

@@ -123,8 +123,11 @@ where
     /// Starts the call for a record.
     fn start(&mut self, record: T, timestamp: Timestamp, born: Moment, turn: &mut Turn) -> Room {
         let number = self.queue.next_number();
+        let blame = Blame::on(&self.operator);
+        let copy = record.clone();
+        blame.lift();
         let made = attempts::make(
-            record.clone(),
+            copy,
             Arc::clone(&self.call),
             self.calls,
             self.environment.clone(),
