@@ -425,6 +425,16 @@ fn a_record_or_a_state_that_panics_in_its_own_traits() {
     check(
         nothing,
         |job| {
+            let unique = numbers(job).map(Unique).stream();
+            unique.clone().sink("out", for_each(|_| {}));
+            unique.sink("copies", for_each(|_| {}));
+            Ok(())
+        },
+        &["@.map(Unique).stream()", "panicked: there is but one of me"],
+    );
+    check(
+        nothing,
+        |job| {
             numbers(job)
                 .map(Touchy)
                 .rebalance()

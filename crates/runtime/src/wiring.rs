@@ -228,7 +228,7 @@ impl<T: 'static> OutputFactory for Fork<T> {
             .clone
             .get()
             .expect("a stream that is used twice has been cloned");
-        AnyPush::new::<T>(Box::new(Tee::new(branches, clone)))
+        AnyPush::new::<T>(Box::new(Tee::new(branches, clone, operator.clone())))
     }
 
     fn clone_record(&self) -> Option<AnyClone> {

@@ -1,9 +1,9 @@
 //! One stream, several consumers in the same task.
 
-use levada_core::Room;
+use levada_core::{Origin, Room};
 use levada_state::StateError;
 
-use crate::error::Failure;
+use crate::error::{Blame, Failure};
 use crate::push::{Downstream, Ending, Push, Signal, Visitor};
 use crate::turn::Turn;
 
@@ -13,12 +13,22 @@ use crate::turn::Turn;
 pub(crate) struct Tee<T> {
     branches: Vec<Box<dyn Push<T>>>,
     clone: fn(&T) -> T,
+    /// Whose output it is.
+    operator: Origin,
 }
 
 impl<T> Tee<T> {
-    pub(crate) fn new(branches: Vec<Box<dyn Push<T>>>, clone: fn(&T) -> T) -> Self {
+    pub(crate) fn new(
+        branches: Vec<Box<dyn Push<T>>>,
+        clone: fn(&T) -> T,
+        operator: Origin,
+    ) -> Self {
         assert!(branches.len() > 1, "one branch needs no tee");
-        Self { branches, clone }
+        Self {
+            branches,
+            clone,
+            operator,
+        }
     }
 
     fn all(&mut self, mut act: impl FnMut(&mut Box<dyn Push<T>>) -> Room) -> Room {
@@ -78,7 +88,10 @@ impl<T> Push<T> for Tee<T> {
         // A branch may change the timestamp, for one, by emitting what it had suspended.
         let timestamp = turn.timestamp;
         for branch in others {
-            room = room.and(branch.push((self.clone)(&record), turn));
+            let blame = Blame::on(&self.operator);
+            let clone = (self.clone)(&record);
+            blame.lift();
+            room = room.and(branch.push(clone, turn));
             turn.timestamp = timestamp;
         }
         room.and(last.push(record, turn))
