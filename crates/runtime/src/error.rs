@@ -140,6 +140,17 @@ pub fn blaming<R>(
     result.map_err(|error| Failure::error(operator.clone(), error))
 }
 
+/// As [`blaming`], for what ends an operator: a panic is a failure too, so that the rest of the chain is closed after it.
+///
+/// # Errors
+/// What the code returns or panics with, as the operator's failure.
+pub fn closing(
+    operator: &Origin,
+    act: impl FnOnce() -> Result<(), BoxError>,
+) -> Result<(), Failure> {
+    guarded(operator, || blaming(operator, act))
+}
+
 impl Drop for Blame<'_> {
     fn drop(&mut self) {
         // Unwinding runs from the inside out: the first guard is the closure that panicked.

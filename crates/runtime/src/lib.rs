@@ -32,7 +32,7 @@ pub mod wiring;
 
 pub use coordinator::Coordinator;
 pub use environment::Environment;
-pub use error::{Blame, Error, Failure, blaming};
+pub use error::{Blame, Error, Failure, blaming, closing};
 pub use event::Event;
 pub use launch::{Launched, RunOptions, launch};
 pub use levada_core::{BoxError, Room};

@@ -3,7 +3,7 @@
 use levada_core::{BoxError, Key, Origin, State};
 use levada_runtime::{
     Blame, Downstream, Ending, Failure, Push, Read, Room, Signal, StateError, Subtask, Turn,
-    Visitor, blaming,
+    Visitor, blaming, closing,
 };
 
 use crate::process::OpenContext;
@@ -128,7 +128,7 @@ impl<L: Logic> Downstream for Processing<L> {
     }
 
     fn close(&mut self, ending: Ending) -> Result<(), Failure> {
-        let closed = blaming(&self.operator, || self.logic.close());
+        let closed = closing(&self.operator, || self.logic.close());
         let outputs = self.outputs.close(ending);
         closed.and(outputs)
     }

@@ -6,7 +6,7 @@ use levada_core::{BoxError, Moment, Origin, Room, Timestamp};
 use levada_network::{Consume, Entry, Unread};
 use levada_state::StateError;
 
-use crate::error::{Blame, Failure, blaming};
+use crate::error::{Blame, Failure, blaming, closing};
 use crate::metrics::OperatorCounters;
 use crate::push::{Downstream, Ending, Push, Signal, Visitor};
 use crate::sink::{Drain, Writer};
@@ -167,10 +167,11 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
         self.counters
             .records_in
             .add(std::mem::take(&mut self.uncounted));
-        match (ending, self.pending.take()) {
-            (Ending::Commit, Some(pending)) => self.guarded(|writer| writer.commit(pending)),
-            _ => self.guarded(Writer::abort),
-        }
+        let writer = &mut self.writer;
+        closing(&self.operator, || match (ending, self.pending.take()) {
+            (Ending::Commit, Some(pending)) => writer.commit(pending),
+            _ => writer.abort(),
+        })
     }
 }
 
