@@ -178,6 +178,9 @@ impl<'a, K: Key, S: State, O: Send + 'static> KeysContext<'a, K, S, O> {
     }
 
     /// Shows the state of every key of this subtask, in no particular order. Together the subtasks see every key once.
+    ///
+    /// It walks all keys in one go: with millions of them the task lets nobody else run meanwhile, and what is emitted without
+    /// room waits in memory, up to a limit.
     pub fn for_each_key(&mut self, mut f: impl FnMut(&K, &mut S, &mut OutputEmitter<'_, O>)) {
         let mut emitter = OutputEmitter {
             outputs: self.emitter.outputs,
