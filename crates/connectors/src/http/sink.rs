@@ -1,5 +1,6 @@
 //! Records to a server, in batches.
 
+use std::fmt;
 use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -59,7 +60,7 @@ pub fn http_sink(url: impl Into<String>) -> HttpSink {
 }
 
 /// The sink made by [`http_sink`].
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct HttpSink {
     url: String,
     headers: Vec<(String, String)>,
@@ -70,6 +71,13 @@ pub struct HttpSink {
     request_timeout: Duration,
     retry: Retry,
     on_error: OnError,
+}
+
+/// Headers and URL may hold what is to be kept secret.
+impl fmt::Debug for HttpSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HttpSink({})", shown(&self.url))
+    }
 }
 
 impl HttpSink {
@@ -145,7 +153,7 @@ impl HttpSink {
     /// Looks through URL and headers.
     fn target(&self) -> Result<(Target, String), Error> {
         let bad = |why: &str| Error::BadUrl {
-            url: self.url.clone(),
+            url: shown(&self.url),
             why: why.to_owned(),
         };
         let uri: Uri = self.url.parse().map_err(|_| bad("it is no URL"))?;
@@ -183,7 +191,7 @@ impl HttpSink {
             headers.insert(name, value);
         }
         let target = Target {
-            url: self.url.clone(),
+            url: shown(&self.url),
             uri,
             headers,
             connect_timeout: self.connect_timeout,
@@ -191,6 +199,24 @@ impl HttpSink {
             retry: self.retry,
         };
         Ok((target, address))
+    }
+}
+
+/// A URL as messages show it: without what may be a secret, a password before the host and the query.
+fn shown(url: &str) -> String {
+    let (scheme, rest) = match url.find("://") {
+        Some(end) => url.split_at(end + 3),
+        None => ("", url),
+    };
+    // In what is no URL, anything before an `@` may be a piece of a password.
+    let authority = match url.parse::<Uri>() {
+        Ok(_) => rest.split(['/', '?', '#']).next().unwrap_or(rest),
+        Err(_) => rest,
+    };
+    let rest = &rest[authority.rfind('@').map_or(0, |at| at + 1)..];
+    match rest.split_once('?') {
+        Some((path, _)) => format!("{scheme}{path}?.."),
+        None => format!("{scheme}{rest}"),
     }
 }
 
@@ -310,7 +336,7 @@ impl<T: Serialize + 'static> Sink<T> for HttpSink {
     fn start(&self, context: &SinkContext) -> Result<(), BoxError> {
         let (_, address) = self.target()?;
         let found = context.environment.network.resolve(&address);
-        found.map_err(Error::network("find", &self.url))?;
+        found.map_err(Error::network("find", &shown(&self.url)))?;
         Ok(())
     }
 
@@ -318,7 +344,8 @@ impl<T: Serialize + 'static> Sink<T> for HttpSink {
         let environment = &context.environment;
         let (target, address) = self.target()?;
         let addresses = environment.network.resolve(&address);
-        let addresses = addresses.map_err(Error::network("find", &self.url))?;
+        let addresses = addresses.map_err(Error::network("find", &target.url))?;
+        let url = target.url.clone();
         let slot = Arc::new(Slot {
             state: Mutex::new(State {
                 phase: Phase::Free,
@@ -328,9 +355,9 @@ impl<T: Serialize + 'static> Sink<T> for HttpSink {
         });
         let mut client = Client::new(Arc::new(target), addresses, environment.clone());
         let meeting = Arc::clone(&slot);
-        let url = self.url.clone();
+        let what = url.clone();
         let spawned = environment.executor.spawn(Box::pin(async move {
-            let meeting = Attending(meeting, url);
+            let meeting = Attending(meeting, what);
             loop {
                 let batch = meeting.0.next().await;
                 let outcome = client.deliver(&batch).await;
@@ -347,7 +374,7 @@ impl<T: Serialize + 'static> Sink<T> for HttpSink {
             slot,
             skipped: Skipped::by_writer(context),
             counters: Arc::clone(&context.counters),
-            _client: spawned.map_err(Error::network("post to", &self.url))?,
+            _client: spawned.map_err(Error::network("post to", &url))?,
             record: PhantomData,
         })
     }
@@ -442,5 +469,31 @@ impl<T: Serialize + 'static> Writer<T> for HttpWriter<T> {
 
     fn commit(&mut self, (): ()) -> Result<(), BoxError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_is_not_shown() {
+        let check = |url: &str, expect: &str| {
+            assert_eq!(shown(url), expect);
+            let sink = http_sink(url).header("Authorization", "Bearer hush");
+            assert!(!format!("{sink:?}").contains("hush"));
+            if let Err(error) = sink.target() {
+                assert!(!error.to_string().contains("hush"), "{error}");
+            }
+        };
+        check("http://a:80/in", "http://a:80/in");
+        check("http://user:hush@a/in", "http://a/in");
+        check("http://user:hu@hush@a/in", "http://a/in");
+        check("http://user:my hush@a/in", "http://a/in");
+        check("http://user:hu/hush @a/in", "http://a/in");
+        check("user:hush@a", "a");
+        check("http://a/in?token=hush", "http://a/in?..");
+        check("http://a/in?mail=b@hush", "http://a/in?..");
+        check("https://a/@b", "https://a/@b");
     }
 }
