@@ -1,8 +1,12 @@
 //! Records out of the body of a request.
 
+use std::cell::Cell;
+use std::fmt;
+use std::marker::PhantomData;
+
 use serde::Serialize;
 use serde::de::value::{Error as ValueError, StrDeserializer};
-use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, IntoDeserializer, SeqAccess, Visitor};
 
 /// What a body is said to be.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -25,6 +29,20 @@ pub(super) struct BadBody {
     pub(super) column: Option<usize>,
 }
 
+/// Why there are no records of a body.
+#[derive(Debug, Eq, PartialEq)]
+pub(super) enum Undecoded {
+    Bad(BadBody),
+    /// There are more than are allowed. Decoded they can be many times as large as the body, so nobody counts the rest.
+    TooMany,
+}
+
+impl From<BadBody> for Undecoded {
+    fn from(bad: BadBody) -> Self {
+        Self::Bad(bad)
+    }
+}
+
 impl Kind {
     /// The kind that a `Content-Type` stands for.
     pub(super) fn of(content_type: &str) -> Option<Self> {
@@ -44,8 +62,12 @@ impl Kind {
         parts.all(is_utf8).then_some(kind)
     }
 
-    /// All records of a body.
-    pub(super) fn decode<T: DeserializeOwned>(self, body: &[u8]) -> Result<Vec<T>, BadBody> {
+    /// All records of a body, of which there may be so many.
+    pub(super) fn decode<T: DeserializeOwned>(
+        self,
+        body: &[u8],
+        records_max: usize,
+    ) -> Result<Vec<T>, Undecoded> {
         let text = std::str::from_utf8(body).map_err(|error| {
             let good = &body[..error.valid_up_to()];
             let line = memchr::memchr_iter(b'\n', good).count() + 1;
@@ -57,25 +79,42 @@ impl Kind {
             }
         })?;
         match self {
-            Self::Json => json(text),
-            Self::JsonLines => lines(text)
-                .filter(|(_, line)| !line.trim_ascii().is_empty())
-                .map(|(number, line)| {
+            Self::Json => json(text, records_max),
+            Self::JsonLines => {
+                let lines = lines(text).filter(|(_, line)| !line.trim_ascii().is_empty());
+                let decoded = lines.map(|(number, line)| {
                     serde_json::from_str(line).map_err(|error| bad_json(&error, number))
-                })
-                .collect(),
-            Self::Text => lines(text)
-                .map(|(number, line)| {
+                });
+                gather(decoded, records_max)
+            }
+            Self::Text => {
+                let decoded = lines(text).map(|(number, line)| {
                     let line: StrDeserializer<'_, ValueError> = line.into_deserializer();
                     T::deserialize(line).map_err(|error| BadBody {
                         error: error.to_string(),
                         line: Some(number),
                         column: None,
                     })
-                })
-                .collect(),
+                });
+                gather(decoded, records_max)
+            }
         }
     }
+}
+
+/// All of these records, if there are not too many.
+fn gather<T>(
+    decoded: impl Iterator<Item = Result<T, BadBody>>,
+    records_max: usize,
+) -> Result<Vec<T>, Undecoded> {
+    let mut records = Vec::new();
+    for record in decoded {
+        if records.len() == records_max {
+            return Err(Undecoded::TooMany);
+        }
+        records.push(record?);
+    }
+    Ok(records)
 }
 
 fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -83,15 +122,52 @@ fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
 }
 
 /// An array is several records if each of its elements is one, else it is one.
-fn json<T: DeserializeOwned>(text: &str) -> Result<Vec<T>, BadBody> {
+fn json<T: DeserializeOwned>(text: &str, records_max: usize) -> Result<Vec<T>, Undecoded> {
     if !text.trim_ascii_start().starts_with('[') {
         let one = serde_json::from_str(text).map_err(|error| bad_json(&error, 1))?;
         return Ok(vec![one]);
     }
-    serde_json::from_str::<Vec<T>>(text).or_else(|error| match serde_json::from_str(text) {
-        Ok(one) => Ok(vec![one]),
-        Err(_) => Err(bad_json(&error, 1)),
-    })
+    let several = AtMost {
+        records_max,
+        exceeded: &Cell::new(false),
+        record: PhantomData,
+    };
+    let exceeded = several.exceeded;
+    let mut array = serde_json::Deserializer::from_str(text);
+    let read = array.deserialize_seq(several);
+    read.and_then(|records| array.end().map(|()| records))
+        .or_else(|error| match serde_json::from_str(text) {
+            _ if exceeded.get() => Err(Undecoded::TooMany),
+            Ok(one) => Ok(vec![one]),
+            Err(_) => Err(bad_json(&error, 1).into()),
+        })
+}
+
+/// Reads an array of records, as far as it is not too long.
+struct AtMost<'a, T> {
+    records_max: usize,
+    exceeded: &'a Cell<bool>,
+    record: PhantomData<T>,
+}
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for AtMost<'_, T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array of records")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Vec<T>, A::Error> {
+        let mut records = Vec::new();
+        while let Some(record) = array.next_element()? {
+            if records.len() == self.records_max {
+                self.exceeded.set(true);
+                return Err(A::Error::custom("there are too many records"));
+            }
+            records.push(record);
+        }
+        Ok(records)
+    }
 }
 
 /// What is wrong with JSON that begins on this line of the body.
@@ -127,22 +203,29 @@ mod tests {
 
     #[test]
     fn a_body_is_some_records() {
-        let numbers = |kind: Kind, body: &str| kind.decode::<u64>(body.as_bytes()).unwrap();
+        let numbers = |kind: Kind, body: &str| kind.decode::<u64>(body.as_bytes(), 10).unwrap();
         assert_eq!(numbers(Kind::Json, " 7 "), [7]);
         assert_eq!(numbers(Kind::Json, "[1, 2]"), [1, 2]);
         assert_eq!(numbers(Kind::Json, "[]"), [0u64; 0]);
         assert_eq!(numbers(Kind::JsonLines, "1\r\n\n2"), [1, 2]);
-        let pairs = |body: &str| Kind::Json.decode::<(u64, u64)>(body.as_bytes()).unwrap();
+        let pairs = |body: &str| {
+            Kind::Json
+                .decode::<(u64, u64)>(body.as_bytes(), 10)
+                .unwrap()
+        };
         assert_eq!(pairs("[1, 2]"), [(1, 2)]);
         assert_eq!(pairs("[[1, 2], [3, 4]]"), [(1, 2), (3, 4)]);
-        let words = Kind::Text.decode::<String>(b"a b\r\n\nc").unwrap();
+        let words = Kind::Text.decode::<String>(b"a b\r\n\nc", 10).unwrap();
         assert_eq!(words, ["a b", "", "c"]);
     }
 
     #[test]
     fn what_is_wrong_has_a_place() {
         let check = |kind: Kind, body: &[u8], error: &str, line, column| {
-            let bad = kind.decode::<(u64, String)>(body).unwrap_err();
+            let bad = match kind.decode::<(u64, String)>(body, 10) {
+                Err(Undecoded::Bad(bad)) => bad,
+                other => panic!("{other:?}"),
+            };
             assert!(bad.error.contains(error), "{bad:?}");
             assert_eq!((bad.line, bad.column), (line, column), "{bad:?}");
         };
@@ -172,7 +255,27 @@ mod tests {
         check(Kind::Text, b"a", "invalid type", Some(1), None);
         // A tower of brackets is refused before it fills the stack.
         let tower = "[".repeat(100_000);
-        let bad = Kind::Json.decode::<serde_json::Value>(tower.as_bytes());
-        assert!(bad.unwrap_err().error.contains("recursion limit"));
+        let bad = Kind::Json.decode::<serde_json::Value>(tower.as_bytes(), 10);
+        assert!(format!("{:?}", bad.unwrap_err()).contains("recursion limit"));
+    }
+
+    #[test]
+    fn a_body_is_decoded_up_to_the_most_records_there_may_be() {
+        let check = |kind: Kind, body: &str, expect: Result<usize, Undecoded>| {
+            let decoded = kind.decode::<serde_json::Value>(body.as_bytes(), 3);
+            assert_eq!(decoded.map(|records| records.len()), expect, "{body}");
+        };
+        // What is wrong behind the last record that is allowed shows that nobody has looked there.
+        check(Kind::Json, "[1,2,3]", Ok(3));
+        check(Kind::Json, "[1,2,3,4,}", Err(Undecoded::TooMany));
+        check(Kind::JsonLines, "1\n2\n3\n\n", Ok(3));
+        check(Kind::JsonLines, "1\n2\n3\n4\n}", Err(Undecoded::TooMany));
+        check(Kind::Text, "1\n2\n3", Ok(3));
+        check(Kind::Text, "1\n2\n3\n4", Err(Undecoded::TooMany));
+        // One record that is an array is no array of records.
+        let one = Kind::Json.decode::<Vec<u64>>(b"[1,2,3,4]", 3);
+        assert_eq!(one, Ok(vec![vec![1, 2, 3, 4]]));
+        let behind = Kind::Json.decode::<u64>(b"[1] 2", 3);
+        assert!(matches!(behind, Err(Undecoded::Bad(_))), "{behind:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::vec;
 
 use levada_core::Wake;
 use levada_core::executor::Spawned;
@@ -13,11 +14,29 @@ pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
     /// True once nothing more is taken in.
     closed: watch::Sender<bool>,
-    records_max: usize,
+    bounds: Bounds,
+}
+
+/// How much waits in a queue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    pub(super) records_max: usize,
+    /// Bytes of bodies. A request whose body is larger is taken in when nothing else waits.
+    pub(super) bytes_max: usize,
+}
+
+/// What the job has not yet taken of a request.
+struct Waiting<T> {
+    records: vec::IntoIter<T>,
+    /// The bytes of its whole body.
+    bytes: usize,
 }
 
 struct State<T> {
-    records: VecDeque<T>,
+    waiting: VecDeque<Waiting<T>>,
+    /// Records of them that are left, and the bytes of their bodies.
+    records: usize,
+    bytes: usize,
     /// Requests and records that are still to come; no limit if none.
     requests_left: Option<u64>,
     records_left: Option<u64>,
@@ -48,15 +67,13 @@ pub(super) enum Refused {
 }
 
 impl<T> Queue<T> {
-    pub(super) fn new(
-        records_max: usize,
-        requests: Option<u64>,
-        records: Option<u64>,
-    ) -> Arc<Self> {
-        assert!(records_max > 0, "a queue holds at least one record");
+    pub(super) fn new(bounds: Bounds, requests: Option<u64>, records: Option<u64>) -> Arc<Self> {
+        assert!(bounds.records_max > 0, "a queue holds at least one record");
         Arc::new(Self {
             state: Mutex::new(State {
-                records: VecDeque::new(),
+                waiting: VecDeque::new(),
+                records: 0,
+                bytes: 0,
                 requests_left: requests,
                 records_left: records,
                 reader: None,
@@ -64,23 +81,28 @@ impl<T> Queue<T> {
                 served: None,
             }),
             closed: watch::Sender::new(requests == Some(0) || records == Some(0)),
-            records_max,
+            bounds,
         })
     }
 
-    /// Takes in all of these records, or none.
-    pub(super) fn offer(&self, records: Vec<T>) -> Result<(), Refused> {
+    /// Takes in all of these records, which had so many bytes, or none.
+    pub(super) fn offer(&self, records: Vec<T>, bytes: usize) -> Result<(), Refused> {
         let mut state = self.state.lock();
-        self.admit(&state, records.len())?;
+        self.admit(&state, records.len(), bytes)?;
         let count = |left: &mut Option<u64>, by: u64| {
             *left = left.map(|left| left.saturating_sub(by));
             *left == Some(0)
         };
         let is_last = count(&mut state.requests_left, 1)
             | count(&mut state.records_left, records.len() as u64);
-        state.records.extend(records);
+        if !records.is_empty() {
+            state.records += records.len();
+            state.bytes += bytes;
+            let records = records.into_iter();
+            state.waiting.push_back(Waiting { records, bytes });
+        }
         assert!(
-            state.records.len() <= self.records_max,
+            state.records <= self.bounds.records_max,
             "a queue has a bound"
         );
         let reader = state.reader.clone();
@@ -95,15 +117,21 @@ impl<T> Queue<T> {
 
     /// Whether a request with a record would be taken in now.
     pub(super) fn is_ready(&self) -> Result<(), Refused> {
-        self.admit(&self.state.lock(), 1)
+        self.admit(&self.state.lock(), 1, 1)
     }
 
-    fn admit(&self, state: &State<T>, records: usize) -> Result<(), Refused> {
+    fn admit(&self, state: &State<T>, records: usize, bytes: usize) -> Result<(), Refused> {
+        let Bounds {
+            records_max,
+            bytes_max,
+        } = self.bounds;
         if *self.closed.borrow() {
             Err(Refused::Closed)
-        } else if records > self.records_max {
+        } else if records > records_max {
             Err(Refused::TooMany)
-        } else if state.records.len() + records > self.records_max {
+        } else if state.records + records > records_max
+            || state.bytes > 0 && state.bytes + bytes > bytes_max
+        {
             Err(Refused::Full)
         } else {
             Ok(())
@@ -111,7 +139,7 @@ impl<T> Queue<T> {
     }
 
     pub(super) fn records_max(&self) -> usize {
-        self.records_max
+        self.bounds.records_max
     }
 
     /// Takes nothing in from now on.
@@ -131,13 +159,22 @@ impl<T> Queue<T> {
 
     /// The next record.
     pub(super) fn take(&self) -> Option<T> {
-        self.state.lock().records.pop_front()
+        let mut state = self.state.lock();
+        let first = state.waiting.front_mut()?;
+        let record = first.records.next();
+        let (left, bytes) = (first.records.len(), first.bytes);
+        state.records -= 1;
+        if left == 0 {
+            state.waiting.pop_front();
+            state.bytes -= bytes;
+        }
+        record
     }
 
     /// How the server ended, once it has and no record is left.
     pub(super) fn over(&self) -> Option<Served> {
         let state = self.state.lock();
-        state.served.filter(|_| state.records.is_empty())
+        state.served.filter(|_| state.records == 0)
     }
 
     /// Wakes this reader, and keeps the server alive.
@@ -172,18 +209,46 @@ impl<T> Queue<T> {
 mod tests {
     use super::*;
 
+    fn bounded(records_max: usize, requests: Option<u64>, records: Option<u64>) -> Arc<Queue<u8>> {
+        let bounds = Bounds {
+            records_max,
+            bytes_max: 100,
+        };
+        Queue::new(bounds, requests, records)
+    }
+
+    #[test]
+    fn bodies_have_a_bound_in_bytes_too() {
+        let queue = bounded(10, None, None);
+        assert_eq!(queue.offer(vec![1, 2], 60), Ok(()));
+        assert_eq!(queue.offer(vec![3], 41), Err(Refused::Full));
+        assert_eq!(queue.offer(vec![3], 40), Ok(()));
+        assert_eq!(queue.is_ready(), Err(Refused::Full));
+        assert_eq!(queue.take(), Some(1));
+        assert_eq!(queue.is_ready(), Err(Refused::Full), "its body is not gone");
+        assert_eq!(queue.take(), Some(2));
+        assert_eq!(queue.offer(vec![4, 5], 60), Ok(()));
+        assert_eq!((queue.take(), queue.take()), (Some(3), Some(4)));
+        assert_eq!((queue.take(), queue.take()), (Some(5), None));
+        // One that is larger than all waits alone.
+        assert_eq!(queue.offer(vec![6], 1_000), Ok(()));
+        assert_eq!(queue.is_ready(), Err(Refused::Full));
+        assert_eq!(queue.take(), Some(6));
+        assert_eq!(queue.is_ready(), Ok(()));
+    }
+
     #[test]
     fn a_request_is_taken_in_as_a_whole_or_not_at_all() {
-        let queue = Queue::new(3, None, None);
-        assert_eq!(queue.offer(vec![1, 2]), Ok(()));
-        assert_eq!(queue.offer(vec![3, 4]), Err(Refused::Full));
-        assert_eq!(queue.offer(vec![3, 4, 5, 6]), Err(Refused::TooMany));
-        assert_eq!(queue.offer(vec![3]), Ok(()));
+        let queue = bounded(3, None, None);
+        assert_eq!(queue.offer(vec![1, 2], 1), Ok(()));
+        assert_eq!(queue.offer(vec![3, 4], 1), Err(Refused::Full));
+        assert_eq!(queue.offer(vec![3, 4, 5, 6], 1), Err(Refused::TooMany));
+        assert_eq!(queue.offer(vec![3], 1), Ok(()));
         assert_eq!(queue.is_ready(), Err(Refused::Full));
         assert_eq!(queue.take(), Some(1));
         assert_eq!(queue.is_ready(), Ok(()));
         queue.close();
-        assert_eq!(queue.offer(vec![7]), Err(Refused::Closed));
+        assert_eq!(queue.offer(vec![7], 1), Err(Refused::Closed));
         assert_eq!((queue.take(), queue.take()), (Some(2), Some(3)));
         assert_eq!(queue.over(), None, "the server is there");
         queue.ended(Served::Everybody);
@@ -192,13 +257,13 @@ mod tests {
 
     #[test]
     fn the_last_request_or_record_closes_it() {
-        let queue = Queue::new(10, Some(2), None);
-        assert_eq!(queue.offer(vec![1, 2]), Ok(()));
-        assert_eq!(queue.offer(Vec::new()), Ok(()));
-        assert_eq!(queue.offer(vec![3]), Err(Refused::Closed));
-        let queue = Queue::new(10, None, Some(3));
-        assert_eq!(queue.offer(vec![1, 2]), Ok(()));
-        assert_eq!(queue.offer(vec![3, 4]), Ok(()));
-        assert_eq!(queue.offer(vec![5]), Err(Refused::Closed));
+        let queue = bounded(10, Some(2), None);
+        assert_eq!(queue.offer(vec![1, 2], 1), Ok(()));
+        assert_eq!(queue.offer(Vec::new(), 1), Ok(()));
+        assert_eq!(queue.offer(vec![3], 1), Err(Refused::Closed));
+        let queue = bounded(10, None, Some(3));
+        assert_eq!(queue.offer(vec![1, 2], 1), Ok(()));
+        assert_eq!(queue.offer(vec![3, 4], 1), Ok(()));
+        assert_eq!(queue.offer(vec![5], 1), Err(Refused::Closed));
     }
 }

@@ -22,7 +22,7 @@ use levada_core::net::Listener;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::http::body::{BadBody, Kind};
+use crate::http::body::{BadBody, Kind, Undecoded};
 use crate::http::link::{EngineTimer, Link};
 use crate::http::queue::{Queue, Refused, Served};
 
@@ -184,10 +184,15 @@ impl<T: DeserializeOwned + Send + 'static> Server<T> {
         })?;
         let body = self.read(request.into_body()).await?;
         let records = kind
-            .decode(&body)
-            .map_err(|bad| json(StatusCode::BAD_REQUEST, &bad))?;
+            .decode(&body, self.queue.records_max())
+            .map_err(|undecoded| match undecoded {
+                Undecoded::Bad(bad) => json(StatusCode::BAD_REQUEST, &bad),
+                Undecoded::TooMany => self.refuse(Refused::TooMany),
+            })?;
         let count = records.len();
-        self.queue.offer(records).map_err(|why| self.refuse(why))?;
+        self.queue
+            .offer(records, body.len())
+            .map_err(|why| self.refuse(why))?;
         Ok(count)
     }
 

@@ -13,7 +13,7 @@ use levada_runtime::{Intake, Reader, ReaderContext, Source, SourceContext, Statu
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
-use crate::http::queue::{Queue, Served};
+use crate::http::queue::{Bounds, Queue, Served};
 use crate::http::server::{Limits, Server, told};
 
 /// Listens at `host:port` and takes in the records that others POST.
@@ -26,7 +26,7 @@ use crate::http::server::{Limits, Server, told};
 ///
 /// | answer | when |
 /// |---|---|
-/// | 202 | all records of the request wait for the job, in a queue of at most 10,000 records |
+/// | 202 | all records of the request wait for the job, in a queue of at most 10,000 records and 64 MiB |
 /// | 400 | the body cannot be understood: nothing of it was taken, a JSON object names line and column |
 /// | 404, 405, 415 | another path, method or kind of body |
 /// | 408 | head or body did not come within 30 s; without a complete head the connection is closed |
@@ -61,7 +61,10 @@ pub fn http_source<T: DeserializeOwned + Send + 'static>(
             connections_max: 256,
             time_limit: Duration::from_secs(30),
         },
-        records_max: 10_000,
+        bounds: Bounds {
+            records_max: 10_000,
+            bytes_max: 64 << 20,
+        },
         requests: None,
         records: None,
         on_listening: None,
@@ -74,7 +77,7 @@ pub fn http_source<T: DeserializeOwned + Send + 'static>(
 pub struct HttpSource<T> {
     address: String,
     limits: Limits,
-    records_max: usize,
+    bounds: Bounds,
     requests: Option<u64>,
     records: Option<u64>,
     on_listening: Option<Arc<dyn Fn(SocketAddr) + Send + Sync>>,
@@ -104,7 +107,7 @@ impl<T> Clone for HttpSource<T> {
         Self {
             address: self.address.clone(),
             limits: self.limits.clone(),
-            records_max: self.records_max,
+            bounds: self.bounds,
             requests: self.requests,
             records: self.records,
             on_listening: self.on_listening.clone(),
@@ -162,12 +165,18 @@ impl<T> HttpSource<T> {
     /// # Panics
     /// If it is zero.
     #[must_use]
-    pub fn queue(self, records_max: usize) -> Self {
+    pub fn queue(mut self, records_max: usize) -> Self {
         assert!(records_max > 0, "a queue holds at least one record");
-        Self {
-            records_max,
-            ..self
-        }
+        self.bounds.records_max = records_max;
+        self
+    }
+
+    /// The most bytes of bodies whose records wait for the job, 64 MiB by default. A larger body is taken when no other
+    /// waits.
+    #[must_use]
+    pub fn queue_bytes(mut self, bytes_max: usize) -> Self {
+        self.bounds.bytes_max = bytes_max;
+        self
     }
 
     /// Ends the stream when so many requests have been answered with 202.
@@ -229,7 +238,7 @@ impl<T: DeserializeOwned + Send + 'static> Source for HttpSource<T> {
         context: &ReaderContext,
     ) -> Result<HttpReader<T>, BoxError> {
         let environment = &context.environment;
-        let queue = Queue::new(self.records_max, self.requests, self.records);
+        let queue = Queue::new(self.bounds, self.requests, self.records);
         let mut shared = self.shared.lock();
         let listener = shared.listener.take();
         shared.queue = Some(Arc::clone(&queue));
