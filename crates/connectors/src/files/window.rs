@@ -34,8 +34,9 @@ enum Content {
     },
     Compressed {
         stream: Decompressed,
-        /// How many line breaks lie before the buffer.
+        /// How many line breaks lie before a place in the buffer, at or before what is read next. Each is counted once.
         lines: u64,
+        counted: usize,
     },
 }
 
@@ -50,6 +51,7 @@ impl Window {
             content: Content::Compressed {
                 stream: Decompressed::open(compression, file, path, len)?,
                 lines: 0,
+                counted: 0,
             },
             path: path.to_owned(),
             buffer: Vec::new(),
@@ -113,8 +115,9 @@ impl Window {
     /// Reads on behind what is left; false at the end of the file. As much again as is left, so that whoever looks at all
     /// of it each time does so for a small multiple of its length.
     pub(super) fn fill(&mut self) -> Result<bool, Error> {
-        if let Content::Compressed { lines, .. } = &mut self.content {
-            *lines += count_lines(&self.buffer[..self.read]);
+        if let Content::Compressed { lines, counted, .. } = &mut self.content {
+            *lines += count_lines(&self.buffer[*counted..self.read]);
+            *counted = 0;
         }
         self.buffer.drain(..self.read);
         self.offset += self.read as u64;
@@ -183,8 +186,10 @@ impl Window {
     pub(super) fn line(&mut self, begin: u64, index: &LineIndex) -> Result<u64, Error> {
         let at = self.at();
         match &mut self.content {
-            Content::Compressed { lines, .. } => {
-                Ok(*lines + count_lines(&self.buffer[..self.read]) + 1)
+            Content::Compressed { lines, counted, .. } => {
+                *lines += count_lines(&self.buffer[*counted..self.read]);
+                *counted = self.read;
+                Ok(*lines + 1)
             }
             Content::Plain { file, counted, .. } => {
                 let (from, before) = match *counted {
@@ -224,4 +229,36 @@ fn count_between(file: &mut dyn ReadAt, path: &Path, from: u64, to: u64) -> Resu
         }
     }
     Ok(lines)
+}
+
+#[cfg(all(test, feature = "compression"))]
+mod tests {
+    use std::io::Write;
+
+    use levada_testing::MemoryDisk;
+
+    use super::*;
+
+    /// Somebody asks for each line, so they must not be counted from the beginning of the buffer each time.
+    #[test]
+    fn every_line_of_a_compressed_file_has_its_number() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        let lines = 300_000;
+        encoder.write_all(&b"\n".repeat(lines)).unwrap();
+        let file = encoder.finish().unwrap();
+        let len = file.len() as u64;
+        let disk = MemoryDisk::default();
+        disk.put("in.gz", file);
+        let mut window = Window::open(&disk, Path::new("in.gz"), len, 0).unwrap();
+        let index = LineIndex::default();
+        for line in 1..=lines as u64 {
+            if window.rest().is_empty() {
+                assert!(window.fill().unwrap());
+            }
+            assert_eq!(window.line(0, &index).unwrap(), line);
+            window.advance(1);
+        }
+        assert!(window.rest().is_empty() && !window.fill().unwrap());
+        assert_eq!(window.line(0, &index).unwrap(), lines as u64 + 1);
+    }
 }
