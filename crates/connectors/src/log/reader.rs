@@ -18,6 +18,9 @@ use crate::log::segment::{self, HEADER_BYTES, Next, Opened, SegmentReader};
 use crate::log::source::{LogSplit, OnGap};
 use crate::on_error::{ErrorPolicy, Skipped};
 
+/// Records that may be passed over before the task is asked whether it shall go on.
+const PASSED_MAX: u32 = 256;
+
 /// How a partition is read.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
@@ -101,7 +104,8 @@ impl<T: Exchange, P: ErrorPolicy<T>> Reader for LogReader<T, P> {
     type Position = Vec<u64>;
 
     fn read(&mut self, intake: &mut impl Intake<P::Out>) -> Result<Status, BoxError> {
-        while !intake.is_full() {
+        let mut passed = 0;
+        while !intake.is_full() && passed < PASSED_MAX {
             let has_more = self.partitions[self.current].has_more() || self.next_partition();
             if !has_more {
                 let Some(every) = self.follow else {
@@ -111,8 +115,9 @@ impl<T: Exchange, P: ErrorPolicy<T>> Reader for LogReader<T, P> {
                     return Ok(Status::Idle(Some(self.clock.now() + every)));
                 }
             }
-            if let Some((record, timestamp)) = self.partitions[self.current].advance()? {
-                intake.push_at(record, timestamp);
+            match self.partitions[self.current].advance()? {
+                Some((record, timestamp)) => intake.push_at(record, timestamp),
+                None => passed += 1,
             }
         }
         // Each has its turn: a partition that is written without end does not hold up the others.
@@ -300,6 +305,94 @@ impl<T: Exchange, P: ErrorPolicy<T>> PartitionReader<T, P> {
             byte,
             offset,
             why,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use levada_core::disk::Disk;
+    use levada_core::{OnError, Origin, Wake};
+    use levada_runtime::Environment;
+    use levada_testing::MemoryDisk;
+
+    use super::*;
+    use crate::log::appender::Appender;
+    use crate::log::partition::Limits;
+    use crate::log::source::LogRange;
+    use crate::on_error::Plain;
+
+    struct Nobody;
+
+    impl Wake for Nobody {
+        fn wake(&self) {}
+    }
+
+    /// Has room for ever.
+    struct Endless(Vec<u64>);
+
+    impl Intake<u64> for Endless {
+        fn push_at(&mut self, record: u64, _: Timestamp) {
+            self.0.push(record);
+        }
+
+        fn room(&self) -> usize {
+            usize::MAX
+        }
+    }
+
+    /// Where a job that is cancelled would have to wait until a record can be used.
+    #[test]
+    fn a_reader_that_passes_over_records_comes_back_now_and_then() {
+        let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::default());
+        let environment = Environment {
+            disk: Arc::clone(&disk),
+            ..Environment::system()
+        };
+        let (dir, limits) = (std::path::Path::new("log"), Limits::default());
+        let clock = &environment.clock;
+        let appender = Appender::open::<u64>(dir, &disk, clock, Some(1), limits).unwrap();
+        let mut frames = Vec::new();
+        for _ in 0..1_000 {
+            segment::encode(&(), Timestamp(0), &mut frames).unwrap();
+        }
+        segment::encode(&7u64, Timestamp(0), &mut frames).unwrap();
+        appender.append(0, &frames, 1_001).unwrap();
+        appender.commit(&appender.sync(0..1).unwrap()).unwrap();
+
+        let operator = Origin::new("log", std::panic::Location::caller());
+        let context = ReaderContext::without_job(operator, 1, environment, Arc::new(Nobody));
+        let home = Home::new(dir, &disk);
+        let manifest = Manifest::of_existing(&home).unwrap();
+        let range = LogRange {
+            partition: 0,
+            begin: 0,
+            end: 1_001,
+        };
+        let split = LogSplit {
+            partitions: vec![range],
+        };
+        let settings = Settings {
+            follow: None,
+            on_gap: OnGap::Fail,
+        };
+        let open = |position, on_error| {
+            let (home, manifest) = (home.clone(), manifest.clone());
+            let rules = (settings, Plain { on_error });
+            LogReader::<u64, _>::new(home, manifest, &split, position, rules, &context)
+        };
+        // What cannot be decoded, and what lies before the place where the reader begins.
+        for mut reader in [
+            open(None, OnError::Skip),
+            open(Some(vec![1_000]), OnError::Fail),
+        ] {
+            let mut intake = Endless(Vec::new());
+            let mut reads = 1;
+            while reader.read(&mut intake).unwrap() == Status::More {
+                reads += 1;
+            }
+            assert!(reads > 3, "{reads}");
+            assert_eq!(intake.0, [7]);
         }
     }
 }
