@@ -26,6 +26,7 @@
 mod bad_record;
 mod channel;
 mod dial;
+mod directory;
 mod error;
 mod files;
 mod for_each;

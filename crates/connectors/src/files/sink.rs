@@ -8,6 +8,7 @@ use levada_core::disk::{Append, Disk};
 use levada_core::{BoxError, OnError};
 use levada_runtime::{Drain, Sink, SinkContext, Writer};
 
+use crate::directory;
 use crate::error::Error;
 #[cfg(feature = "compression")]
 use crate::files::compression::{Compression, Compressor};
@@ -18,7 +19,7 @@ use crate::on_error::Skipped;
 ///
 /// Each subtask writes one part, `part-RUN-SUBTASK`. While the job runs the part has a name that begins with a dot; when
 /// the whole job has come to its end all parts are renamed, so a name without a dot is complete. A job that fails leaves
-/// none. The directory is made if it does not exist, and must be empty if it does.
+/// none, unless it fails in the midst of these renames, or the machine does: then some parts may have their names. The directory is made if it does not exist, and must be empty if it does.
 #[must_use]
 pub fn files(dir: impl Into<PathBuf>) -> Files<AsText> {
     Files {
@@ -126,8 +127,7 @@ impl<T, F: Format<T>> Sink<T> for Files<F> {
 
     fn start(&self, context: &SinkContext) -> Result<(), BoxError> {
         let disk = &context.environment.disk;
-        disk.create_dir_all(&self.dir)
-            .map_err(Error::file("create", &self.dir))?;
+        directory::create(&**disk, &self.dir).map_err(Error::file("create", &self.dir))?;
         let found = disk
             .list(&self.dir)
             .map_err(Error::file("list", &self.dir))?;

@@ -8,6 +8,7 @@ use levada_core::disk::{Disk, Lock};
 use levada_core::sync::Mutex;
 use serde::de::DeserializeOwned;
 
+use crate::directory;
 use crate::log::error::LogError;
 use crate::log::home::Home;
 use crate::log::manifest::Manifest;
@@ -48,8 +49,7 @@ impl Appender {
         limits: Limits,
     ) -> Result<Self, LogError> {
         let home = Home::new(dir, disk);
-        disk.create_dir_all(dir)
-            .map_err(LogError::file("create", dir))?;
+        directory::create(&**disk, dir).map_err(LogError::file("create", dir))?;
         if Manifest::read(&home)?.is_none() {
             refuse_foreign(&home)?;
         }

@@ -3,10 +3,10 @@
 use std::any::type_name;
 
 use levada_core::codec::CODEC;
-use levada_core::disk::Metadata;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::directory;
 use crate::log::error::LogError;
 use crate::log::home::Home;
 use crate::log::offsets::{self, Kind};
@@ -110,17 +110,7 @@ impl Manifest {
         bytes.push(b'\n');
         publish::publish(disk, &home.manifest(), &bytes)?;
         // The directory's own name.
-        if let Some(above) = home.dir.parent() {
-            let above = match above.as_os_str().is_empty() {
-                true => std::path::Path::new("."),
-                false => above,
-            };
-            if let Ok(Metadata { is_dir: true, .. }) = disk.metadata(above) {
-                disk.sync_dir(above)
-                    .map_err(LogError::file("sync", above))?;
-            }
-        }
-        Ok(())
+        directory::sync_name(disk, &home.dir).map_err(LogError::file("sync", &home.dir))
     }
 
     /// Whether records of this type may be in the log.
