@@ -613,3 +613,38 @@ fn a_follower_forgets_what_was_read_ahead_and_given_up() {
         assert_eq!(read, (0..80).collect::<Vec<_>>(), "seed {seed}");
     }
 }
+
+/// The machine goes on after its device has failed: whatever step failed, the log is what it was or what it was to become.
+#[test]
+fn a_device_that_fails_at_any_sync_leaves_a_log_that_can_be_read() {
+    let mut failed = [0; 2];
+    for syncs in 0..60 {
+        let world = World::new(syncs);
+        world.append(0..20, |sink| sink.segment_bytes_max(150));
+        world.disk.fail_syncs_after(syncs);
+        let run = world.simulation().run(|job: &Job| {
+            let sink = log_sink("orders").partitions(3).segment_bytes_max(150);
+            job.source("numbers", generator(|n| bids(20 + n)).count(20))
+                .rebalance()
+                .sink("log", sink);
+        });
+        world.disk.fail_syncs_after(u64::MAX);
+        let is_whole = matches!(&run, Ok(run) if run.outcome.is_ok());
+        let read = world.consume(|source| source);
+        let read = read.unwrap_or_else(|error| panic!("after {syncs} syncs: {error}"));
+        let published = read.len() == 40;
+        assert!(
+            published || read.len() == 20 && !is_whole,
+            "{syncs}: {}",
+            read.len()
+        );
+        if !is_whole {
+            failed[usize::from(published)] += 1;
+        }
+        // And it goes on.
+        world.append(40..50, |sink| sink);
+        let again = world.consume(|source| source).unwrap();
+        assert_eq!(again.len(), read.len() + 10);
+    }
+    assert!(failed.iter().all(|count| *count > 0), "{failed:?}");
+}
