@@ -94,6 +94,13 @@ pub enum Error {
         /// How many can.
         files_max: usize,
     },
+    /// A pattern leads into too many directories.
+    TooManyDirectories {
+        /// The pattern.
+        pattern: String,
+        /// How many are looked into.
+        directories_max: usize,
+    },
     /// A file is compressed, and this program was built without decompression.
     NoCompression {
         /// The file.
@@ -199,6 +206,13 @@ impl fmt::Display for Error {
             Self::TooManyFiles { files_max } => write!(
                 f,
                 "more than {files_max} files match what is watched: move those that have been read elsewhere"
+            ),
+            Self::TooManyDirectories {
+                pattern,
+                directories_max,
+            } => write!(
+                f,
+                "{pattern} leads into more than {directories_max} directories: is there a link that leads back to one of them?"
             ),
             Self::NoCompression { path } => write!(
                 f,

@@ -67,9 +67,15 @@ pub(super) fn resolve(pattern: &str, disk: &dyn Disk) -> Result<Vec<PathBuf>, Er
         }
         Err(error) => return Err(Error::file("read", path)(error)),
     }
-    let mut found = Vec::new();
+    let mut walk = Walk {
+        pattern,
+        disk,
+        found: Vec::new(),
+        listed: 0,
+    };
     let components: Vec<_> = path.components().collect();
-    expand(PathBuf::new(), &components, disk, &mut found)?;
+    walk.expand(PathBuf::new(), &components)?;
+    let mut found = walk.found;
     if found.is_empty() {
         return Err(Error::NoMatch {
             pattern: pattern.to_owned(),
@@ -97,67 +103,109 @@ fn is_pattern(text: &str) -> bool {
     text.contains(['*', '?', '['])
 }
 
-/// Walks the components of a pattern, from `base` on.
-fn expand(
-    base: PathBuf,
-    components: &[Component<'_>],
-    disk: &dyn Disk,
-    found: &mut Vec<PathBuf>,
-) -> Result<(), Error> {
-    let Some((first, rest)) = components.split_first() else {
-        if disk.metadata(&base).is_ok_and(|metadata| !metadata.is_dir) {
-            found.push(base);
-        }
-        return Ok(());
-    };
-    let name = first.as_os_str().to_string_lossy();
-    if !is_pattern(&name) {
-        return expand(base.join(first), rest, disk, found);
-    }
-    let dir = if base.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        &base
-    };
-    if name == "**" {
-        // Any number of directories: none...
-        expand(base.clone(), rest, disk, found)?;
-        // ...or one and any number again.
-        for name in names(dir, disk)? {
-            let path = base.join(&name);
-            let is_dir = disk.metadata(&path).is_ok_and(|metadata| metadata.is_dir);
-            if is_dir && !name.starts_with('.') {
-                expand(path, components, disk, found)?;
-            }
-        }
-        return Ok(());
-    }
-    let pattern = Pattern::new(&name).map_err(|source| Error::BadPattern {
-        pattern: name.clone().into_owned(),
-        source,
-    })?;
-    let options = MatchOptions {
-        require_literal_leading_dot: true,
-        ..MatchOptions::new()
-    };
-    for name in names(dir, disk)? {
-        if pattern.matches_with(&name, options) {
-            expand(base.join(&name), rest, disk, found)?;
-        }
-    }
-    Ok(())
+/// The most directories that a pattern may lead into: links that lead back would let `**` go on for years.
+const DIRECTORIES_MAX: usize = 100_000;
+
+/// A walk through the directories that a pattern leads into.
+struct Walk<'a> {
+    pattern: &'a str,
+    disk: &'a dyn Disk,
+    found: Vec<PathBuf>,
+    /// How many directories have been listed.
+    listed: usize,
 }
 
-/// The names in a directory; one that does not exist has none.
-fn names(dir: &Path, disk: &dyn Disk) -> Result<Vec<String>, Error> {
-    match disk.list(dir) {
-        Ok(paths) => Ok(paths
-            .iter()
-            .filter_map(|path| path.file_name())
-            .map(|name| name.to_string_lossy().into_owned())
-            .collect()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(Vec::new()),
-        Err(error) => Err(Error::file("list", dir)(error)),
+impl Walk<'_> {
+    /// Walks the components of a pattern, from `base` on.
+    fn expand(&mut self, base: PathBuf, components: &[Component<'_>]) -> Result<(), Error> {
+        let Some((first, rest)) = components.split_first() else {
+            if self
+                .disk
+                .metadata(&base)
+                .is_ok_and(|metadata| !metadata.is_dir)
+            {
+                self.found.push(base);
+            }
+            return Ok(());
+        };
+        let name = first.as_os_str().to_string_lossy();
+        if !is_pattern(&name) {
+            return self.expand(base.join(first), rest);
+        }
+        let dir = if base.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &base
+        };
+        if name == "**" {
+            // Any number of directories: none...
+            self.expand(base.clone(), rest)?;
+            // ...or one and any number again.
+            for name in self.names(dir)? {
+                let path = base.join(&name);
+                let is_dir = self
+                    .disk
+                    .metadata(&path)
+                    .is_ok_and(|metadata| metadata.is_dir);
+                if is_dir && !name.starts_with('.') {
+                    self.expand(path, components)?;
+                }
+            }
+            return Ok(());
+        }
+        let pattern = Pattern::new(&name).map_err(|source| Error::BadPattern {
+            pattern: name.clone().into_owned(),
+            source,
+        })?;
+        let options = MatchOptions {
+            require_literal_leading_dot: true,
+            ..MatchOptions::new()
+        };
+        for name in self.names(dir)? {
+            if pattern.matches_with(&name, options) {
+                self.expand(base.join(&name), rest)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The names in a directory; one that does not exist has none.
+    fn names(&mut self, dir: &Path) -> Result<Vec<String>, Error> {
+        if self.listed == DIRECTORIES_MAX {
+            return Err(Error::TooManyDirectories {
+                pattern: self.pattern.to_owned(),
+                directories_max: DIRECTORIES_MAX,
+            });
+        }
+        self.listed += 1;
+        match self.disk.list(dir) {
+            Ok(paths) => Ok(paths
+                .iter()
+                .filter_map(|path| path.file_name())
+                .map(|name| name.to_string_lossy().into_owned())
+                .collect()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(Vec::new()),
+            Err(error) => Err(Error::file("list", dir)(error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(unix)]
+    #[test]
+    fn links_that_lead_back_do_not_let_a_walk_go_on_for_ever() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["back", "again"] {
+            std::os::unix::fs::symlink(dir.path(), dir.path().join(name)).unwrap();
+        }
+        let disk = levada_runtime::Environment::system().disk;
+        let pattern = dir.path().join("**/*.txt").to_string_lossy().into_owned();
+        let error = resolve(&pattern, &*disk).unwrap_err().to_string();
+        assert!(error.starts_with(&pattern), "{error}");
+        assert!(error.contains("a link that leads back"), "{error}");
     }
 }
