@@ -104,6 +104,19 @@ fn exit_codes_and_messages() {
     assert!(plan.stdout.starts_with(b"{"));
 }
 
+/// `job 2>&1 | head -1`: the report finds nobody, and the job has come to its end all the same.
+#[test]
+fn a_report_that_nobody_reads_does_no_harm() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let status = Command::new(binary())
+        .stdout(Stdio::null())
+        .stderr(writer)
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+}
+
 #[test]
 fn a_reader_that_has_gone_away_ends_the_job_with_a_message() {
     let (reader, writer) = std::io::pipe().unwrap();

@@ -1,5 +1,7 @@
 //! The main function of a job program.
 
+use std::fmt;
+use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,18 +99,17 @@ fn watch(handle: Handle, cancel: &AtomicBool) -> (Report, Result) {
     handle.end()
 }
 
-#[expect(clippy::print_stderr, reason = "the report belongs on standard error")]
 fn write_report(report: &Report, to: Option<&ReportTo>) -> Result {
     match to {
-        Some(ReportTo::Stderr) => eprintln!("{}", report.to_json()),
+        Some(ReportTo::Stderr) => say(format_args!("{}\n", report.to_json())),
         Some(ReportTo::File(path)) => {
             std::fs::write(path, report.to_json() + "\n").map_err(|source| Error::Report {
                 path: path.clone(),
                 source,
             })?;
-            eprint!("{report}");
+            say(report);
         }
-        None => eprint!("{report}"),
+        None => say(report),
     }
     Ok(())
 }
@@ -122,13 +123,17 @@ fn print_plan(prepared: &Prepared, format: PlanFormat) {
     }
 }
 
+/// Writes to standard error. If nobody reads that any more there is nobody to tell, and the exit code says how it ended.
+fn say(text: impl fmt::Display) {
+    let _ = write!(io::stderr(), "{text}");
+}
+
 /// Says what went wrong and ends the process. All threads of the job have been joined.
-#[expect(clippy::print_stderr, reason = "errors belong on standard error")]
 fn end(error: &Error) -> ! {
     match error {
         // Clap knows where its text goes and how it looks.
         Error::Usage(error) => error.exit(),
-        error => eprintln!("error: {error:?}"),
+        error => say(format_args!("error: {error:?}\n")),
     }
     std::process::exit(i32::from(error.exit_code()))
 }

@@ -10,7 +10,7 @@ use crate::error::Error;
 use crate::files::decode::{Decode, Fault};
 use crate::files::line_index::LineIndex;
 use crate::files::source::Range;
-use crate::files::window::Window;
+use crate::files::window::{Passing, Window};
 use crate::on_error::{ErrorPolicy, Skipped};
 
 /// Lines that may be left out before the task is asked whether it shall go on.
@@ -19,11 +19,12 @@ const SKIPPED_MAX: u32 = 256;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The reader of a range of a file. Its position is the byte at which the next line begins.
-pub struct Lines<D, P> {
+pub struct Lines<D: Decode, P: ErrorPolicy<D::Record>> {
     window: Window,
     range: Range,
     rules: Rules<D, P>,
     skipped: Skipped,
+    passing: Option<Passing<P::Out, u64>>,
 }
 
 /// How a source reads lines.
@@ -41,11 +42,13 @@ enum Next {
     Line { end: usize, next: usize },
     /// The beginning of a line that is too long.
     TooLong,
+    /// The end of such a line.
+    Passed,
     /// No line that begins in the range.
     End,
 }
 
-impl<D, P> Lines<D, P> {
+impl<D: Decode, P: ErrorPolicy<D::Record>> Lines<D, P> {
     /// Reads a range, from its beginning or a position in it.
     pub(super) fn open(
         range: Range,
@@ -71,6 +74,7 @@ impl<D, P> Lines<D, P> {
             range,
             rules,
             skipped,
+            passing: None,
         }
     }
 
@@ -137,15 +141,17 @@ impl<D: Decode, P: ErrorPolicy<D::Record>> Lines<D, P> {
         })
     }
 
+    /// A line that is too long is passed over, if it does not fail the job.
     #[cold]
-    fn too_long(&mut self) -> Result<Option<P::Out>, BoxError> {
+    fn too_long(&mut self) -> Result<(), BoxError> {
         let bytes_max = self.rules.line_bytes_max;
         let message = format!(
             "the line is longer than {bytes_max} bytes: raise the limit with `.line_bytes_max(..)` on the source"
         );
         let out = self.bad(bytes_max, Fault { at: None, message })?;
-        self.window.skip_line()?;
-        Ok(out)
+        let begin = self.window.at();
+        self.passing = Some(Passing { out, begin });
+        Ok(())
     }
 }
 
@@ -167,7 +173,14 @@ impl<D: Decode, P: ErrorPolicy<D::Record>> Reader for Lines<D, P> {
     fn read(&mut self, intake: &mut impl Intake<P::Out>) -> Result<Status, BoxError> {
         let mut left_out = 0;
         while !intake.is_full() {
-            let out = match self.next_line()? {
+            let next = if self.passing.is_none() {
+                self.next_line()?
+            } else if self.window.skip_on()? {
+                Next::Passed
+            } else {
+                return Ok(Status::More);
+            };
+            let out = match next {
                 Next::Line { end, next } => {
                     let line = line_text::<D>(self.window.at(), &self.window.rest()[..end]);
                     let out = match self.rules.decode.decode(line) {
@@ -182,7 +195,11 @@ impl<D: Decode, P: ErrorPolicy<D::Record>> Reader for Lines<D, P> {
                     self.window.advance(next);
                     out
                 }
-                Next::TooLong => self.too_long()?,
+                Next::TooLong => {
+                    self.too_long()?;
+                    continue;
+                }
+                Next::Passed => self.passing.take().and_then(|passing| passing.out),
                 Next::End => return Ok(Status::Done),
             };
             match out {
@@ -199,7 +216,8 @@ impl<D: Decode, P: ErrorPolicy<D::Record>> Reader for Lines<D, P> {
     }
 
     fn position(&self) -> u64 {
-        self.window.at()
+        let passing = self.passing.as_ref();
+        passing.map_or_else(|| self.window.at(), |passing| passing.begin)
     }
 }
 
@@ -319,6 +337,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// So a cancel need not wait for the end of a line of gigabytes.
+    #[test]
+    fn a_line_without_end_is_passed_over_in_steps() {
+        let text = format!("1\n{}\n2\n", "x".repeat(1_500_000));
+        let len = text.len();
+        let open = |position| {
+            let policy = (Json::<u64>::new(), Results);
+            open(
+                text.as_bytes(),
+                range(0, len, len),
+                position,
+                50_000,
+                policy,
+            )
+        };
+        let mut lines = open(None);
+        let mut intake = Taking(Vec::new(), 10);
+        let mut steps = 0;
+        while lines.read(&mut intake).unwrap() == Status::More {
+            steps += 1;
+            assert!(intake.0.len() == 3 || lines.position() == 2, "{steps}");
+            let again = read(&mut open(Some(lines.position())), 10).unwrap();
+            assert_eq!(intake.0.len() + again.len(), 3, "after {steps} steps");
+        }
+        assert!(steps > 20, "{steps} steps");
+        assert_eq!(intake.0[0], Ok(1));
+        assert_eq!(intake.0[1].as_ref().unwrap_err().line, Some(2));
+        assert_eq!(intake.0[2], Ok(2));
     }
 
     #[test]

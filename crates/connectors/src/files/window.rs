@@ -12,6 +12,14 @@ use crate::files::line_index::LineIndex;
 /// How much is read at once, at least.
 pub(super) const CHUNK_BYTES: usize = 256 << 10;
 
+/// A line without a near end that is passed over, a chunk with each call of its reader: so that it can be cancelled in between.
+pub(super) struct Passing<O, B> {
+    /// What is yielded in its place, when it has been passed.
+    pub(super) out: Option<O>,
+    /// The position of the reader until then.
+    pub(super) begin: B,
+}
+
 /// Reads a file, decompressed if it is compressed. What has been read stays in memory until the next [`Window::fill`].
 pub(super) struct Window {
     content: Content,
@@ -98,18 +106,20 @@ impl Window {
         self.read += bytes;
     }
 
-    /// Moves behind the next line break, whatever lies before it; false at the end of the file.
-    pub(super) fn skip_line(&mut self) -> Result<bool, Error> {
-        loop {
-            if let Some(end) = memchr::memchr(b'\n', self.rest()) {
-                self.read += end + 1;
-                return Ok(true);
-            }
-            self.read = self.buffer.len();
-            if !self.fill()? {
-                return Ok(false);
-            }
+    /// Moves behind the next line break, whatever lies before it, or to the end of the file.
+    pub(super) fn skip_line(&mut self) -> Result<(), Error> {
+        while !self.skip_on()? {}
+        Ok(())
+    }
+
+    /// Moves on towards the next line break by what is in memory: true behind it, or at the end of the file.
+    pub(super) fn skip_on(&mut self) -> Result<bool, Error> {
+        if let Some(end) = memchr::memchr(b'\n', self.rest()) {
+            self.read += end + 1;
+            return Ok(true);
         }
+        self.read = self.buffer.len();
+        Ok(!self.fill()?)
     }
 
     /// Reads on behind what is left; false at the end of the file. As much again as is left, so that whoever looks at all

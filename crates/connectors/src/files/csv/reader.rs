@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::files::csv::row::{Dialect, Row, Scanned};
 use crate::files::decode::Fault;
 use crate::files::source::Range;
-use crate::files::window::Window;
+use crate::files::window::{Passing, Window};
 use crate::on_error::{ErrorPolicy, Skipped};
 
 /// Rows that may be left out before the task is asked whether it shall go on.
@@ -44,7 +44,7 @@ pub struct CsvPosition {
 }
 
 /// The reader of a CSV file.
-pub struct CsvReader<T, P> {
+pub struct CsvReader<T, P: ErrorPolicy<T>> {
     window: Window,
     /// The line that begins where the window is.
     line: u64,
@@ -56,6 +56,7 @@ pub struct CsvReader<T, P> {
     row: Row,
     record: StringRecord,
     skipped: Skipped,
+    passing: Option<Passing<P::Out, CsvPosition>>,
     records: PhantomData<fn() -> T>,
 }
 
@@ -70,6 +71,8 @@ enum Next {
     },
     /// Something that is no row.
     Broken(Broken),
+    /// The end of a line that is passed over.
+    Passed,
     End,
 }
 
@@ -79,7 +82,7 @@ struct Broken {
     extent: Option<(usize, u64)>,
 }
 
-impl<T, P> CsvReader<T, P> {
+impl<T, P: ErrorPolicy<T>> CsvReader<T, P> {
     /// Reads a file, from behind its header or a position.
     pub(super) fn open(
         file: &Range,
@@ -97,6 +100,7 @@ impl<T, P> CsvReader<T, P> {
             row: Row::default(),
             record: StringRecord::new(),
             skipped: Skipped::by_reader(context),
+            passing: None,
             records: PhantomData,
         };
         reader.begin()?;
@@ -136,7 +140,7 @@ impl<T, P> CsvReader<T, P> {
                     return Err(self.describe(self.shown_bytes(), broken.fault).into());
                 }
                 // Without a first row nobody knows how many fields there should be.
-                Next::Broken(_) | Next::End => return Ok(()),
+                Next::Broken(_) | Next::Passed | Next::End => return Ok(()),
             }
         }
     }
@@ -262,7 +266,7 @@ fn name(header: Option<&StringRecord>, index: usize) -> String {
     }
 }
 
-impl<T: DeserializeOwned, P> CsvReader<T, P> {
+impl<T: DeserializeOwned, P: ErrorPolicy<T>> CsvReader<T, P> {
     /// Makes a record of the row of so many bytes.
     fn decode(&mut self, bytes: usize) -> Result<T, Fault> {
         self.check_width(bytes)?;
@@ -306,7 +310,14 @@ where
     fn read(&mut self, intake: &mut impl Intake<P::Out>) -> Result<Status, BoxError> {
         let mut left_out = 0;
         while !intake.is_full() {
-            let out = match self.next_row()? {
+            let next = if self.passing.is_none() {
+                self.next_row()?
+            } else if self.window.skip_on()? {
+                Next::Passed
+            } else {
+                return Ok(Status::More);
+            };
+            let out = match next {
                 Next::Row { bytes, lines } => {
                     let out = match self.decode(bytes) {
                         Ok(record) => Some(P::good(record)),
@@ -330,15 +341,19 @@ where
                         .rules
                         .policy
                         .bad(&self.skipped, || Ok(self.describe(bytes, fault)))?;
-                    if let Some((bytes, lines)) = extent {
-                        self.window.advance(bytes);
-                        self.line += lines;
-                    } else {
+                    let Some((bytes, lines)) = extent else {
                         // Where the row ends nobody can tell. The next line may be one again.
-                        self.window.skip_line()?;
-                        self.line += 1;
-                    }
+                        let begin = self.position();
+                        self.passing = Some(Passing { out, begin });
+                        continue;
+                    };
+                    self.window.advance(bytes);
+                    self.line += lines;
                     out
+                }
+                Next::Passed => {
+                    self.line += 1;
+                    self.passing.take().and_then(|passing| passing.out)
                 }
                 Next::End => return Ok(Status::Done),
             };
@@ -356,9 +371,12 @@ where
     }
 
     fn position(&self) -> CsvPosition {
-        CsvPosition {
-            offset: self.window.at(),
-            line: self.line,
+        match &self.passing {
+            Some(passing) => passing.begin,
+            None => CsvPosition {
+                offset: self.window.at(),
+                line: self.line,
+            },
         }
     }
 }
