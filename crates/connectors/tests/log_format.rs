@@ -127,6 +127,9 @@ fn is_lock(path: &Path) -> bool {
 #[test]
 fn what_is_written_today_is_what_version_1_wrote() {
     let disk = write();
+    if std::env::var("LEVADA_GOLDEN").as_deref() == Ok("write") {
+        write_the_golden_files(&disk);
+    }
     let written: Vec<_> = disk
         .paths()
         .into_iter()
@@ -173,10 +176,8 @@ fn what_version_1_wrote_is_read() {
     assert_eq!(log.lag("nobody").unwrap().records(), 11);
 }
 
-#[test]
-#[ignore = "writes the golden files, for a new version"]
-fn write_the_golden_files() {
-    let disk = write();
+/// Writes the golden files anew, for a new version of the format: `LEVADA_GOLDEN=write`.
+fn write_the_golden_files(disk: &MemoryDisk) {
     for path in disk.paths().into_iter().filter(|path| !is_lock(path)) {
         let target = Path::new(GOLDEN).parent().unwrap().join(&path);
         fs::create_dir_all(target.parent().unwrap()).unwrap();
