@@ -22,15 +22,8 @@ fn check(row: &Row) -> Result<(), String> {
     for seed in 0..6 {
         let simulation = Simulation::new(seed).runner(Runner::new().force_exchange());
         simulation.disk().put(row.path, row.content.as_slice());
-        let message = match simulation.run(row.job) {
-            Err(error) => format!("{error:?}"),
-            Ok(run) => {
-                run.expect_empty();
-                match run.outcome {
-                    Ok(()) => return Err(format!("seed {seed}: the job does not fail")),
-                    Err(error) => format!("{:?}", Error::Run(error)),
-                }
-            }
+        let Some(message) = simulation.failure(row.job) else {
+            return Err(format!("seed {seed}: the job does not fail"));
         };
         for part in row.expected.iter().chain(&["bad_input/files.rs:"]) {
             if !message.contains(part) {

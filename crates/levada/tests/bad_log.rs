@@ -8,7 +8,7 @@ mod world;
 #[path = "bad_input/log.rs"]
 mod rows;
 
-use levada::{Error, Job, Result};
+use levada::{Job, Result};
 use world::World;
 
 /// A job that goes wrong: its name, what is done to a good log before, the job, and what the message must hold.
@@ -29,16 +29,7 @@ fn every_bad_input_fails_with_a_message_that_names_it() {
             let ends = world.disk.get("orders/ends.json");
             let consumers = world.disk.get("orders/consumers/billing.json");
             let what = format!("{}, seed {seed}", row.what);
-            let message = match world.simulation().run(row.job) {
-                Err(error) => format!("{error:?}"),
-                Ok(run) => {
-                    run.expect_empty();
-                    let error = run.outcome.expect_err(&what);
-                    let stuck = matches!(error, levada_runtime::Error::Deadlock { .. });
-                    assert!(!stuck, "{what}: {error}");
-                    format!("{:?}", Error::Run(error))
-                }
-            };
+            let message = world.simulation().failure(row.job).expect(&what);
             for part in row.expected {
                 assert!(
                     message.contains(part),

@@ -1,7 +1,7 @@
 //! Programs and records that an operator cannot work with: each row of the table fails the job, names the operator and its
 //! line, and gives back every buffer.
 
-use levada::{Error, Job, Result, Runner};
+use levada::{Job, Result, Runner};
 use levada_testing::Simulation;
 
 #[path = "bad_input/operators.rs"]
@@ -26,15 +26,8 @@ fn check(row: &Row, force_exchange: bool, seed: u64) -> std::result::Result<(), 
     if !force_exchange {
         simulation = simulation.parallelism(1);
     }
-    let message = match simulation.run(row.job) {
-        Err(error) => format!("{error:?}"),
-        Ok(run) => {
-            run.expect_empty();
-            match run.outcome {
-                Ok(()) => return Err("the job does not fail".to_owned()),
-                Err(error) => format!("{:?}", Error::Run(error)),
-            }
-        }
+    let Some(message) = simulation.failure(row.job) else {
+        return Err("the job does not fail".to_owned());
     };
     for part in row.expected.iter().chain(&["bad_input/operators.rs:"]) {
         if !message.contains(part) {

@@ -15,18 +15,7 @@ fn check(world: impl Fn(&Simulation), job: impl Fn(&Job) -> Result, expected: &[
     for seed in 0..12 {
         let simulation = Simulation::new(seed).runner(Runner::new().force_exchange());
         world(&simulation);
-        let message = match simulation.run(&job) {
-            Err(error) => format!("{error:?}"),
-            Ok(run) => {
-                run.expect_empty();
-                let error = run.outcome.expect_err("the job fails");
-                assert!(
-                    !matches!(error, levada_runtime::Error::Deadlock { .. }),
-                    "{error}"
-                );
-                format!("{:?}", Error::Run(error))
-            }
-        };
+        let message = simulation.failure(&job).expect("the job fails");
         for part in expected {
             if let Some(code) = part.strip_prefix('@') {
                 assert!(

@@ -187,6 +187,28 @@ impl Simulation {
         Ok(simulated.into_run(given_up))
     }
 
+    /// What a job is told that cannot start or fails, as its program would print it; none if it comes to its end.
+    ///
+    /// # Panics
+    /// If it holds buffers at its end, or cannot go on; the message names the seed.
+    #[track_caller]
+    pub fn failure<R: levada::JobResult>(&self, job: impl Fn(&Job) -> R) -> Option<String> {
+        let error = match self.run(job) {
+            Err(error) => error,
+            Ok(run) => {
+                run.expect_empty();
+                let error = run.outcome.err()?;
+                assert!(
+                    !matches!(error, Error::Deadlock { .. }),
+                    "seed {}: {error}",
+                    self.seed
+                );
+                levada::Error::Run(error)
+            }
+        };
+        Some(format!("{error:?}"))
+    }
+
     fn buffers(&self, random: &mut SplitMix64) -> BufferOptions {
         let records = [1, 3, 16, 1_024];
         let small = BufferOptions {
