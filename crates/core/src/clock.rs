@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::event_time::millis_of;
+
 /// Event time: milliseconds since the Unix epoch, negative before it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Timestamp(pub i64);
@@ -15,6 +17,24 @@ impl Timestamp {
     pub const MIN: Self = Self(i64::MIN);
     /// After every record: the watermark of a stream that has ended.
     pub const MAX: Self = Self(i64::MAX);
+}
+
+/// Stays within the range: beyond its ends there is no time.
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(millis_of(span)))
+    }
+}
+
+/// Stays within the range: beyond its ends there is no time.
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(millis_of(span)))
+    }
 }
 
 impl fmt::Display for Timestamp {

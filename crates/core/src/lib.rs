@@ -17,6 +17,7 @@
 pub mod clock;
 pub mod codec;
 pub mod disk;
+pub mod event_time;
 pub mod executor;
 pub mod fault;
 pub mod key;
@@ -32,6 +33,7 @@ pub mod sync;
 pub mod wake;
 
 pub use clock::{Clock, Moment, Timestamp};
+pub use event_time::{EventTime, Span};
 pub use key::{KeyGroup, KeyGroups};
 pub use marker::{Exchange, Key, State};
 pub use on_error::OnError;

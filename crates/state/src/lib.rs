@@ -4,12 +4,16 @@
 //! it grows in small steps; each entry knows its group, and a snapshot is sorted by group, so that any other parallelism
 //! can take the groups it then owns.
 
+mod due;
 mod error;
 mod shards;
 mod snapshot;
 mod table;
+mod timers;
 
+pub use due::DueQueue;
 pub use error::StateError;
 pub use shards::{Cursor, Place};
 pub use snapshot::{KeyedState, OperatorState, Redistribution, Snapshot};
 pub use table::KeyedTable;
+pub use timers::Timers;
