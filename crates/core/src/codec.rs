@@ -48,6 +48,31 @@ pub fn decode_next<T: DeserializeOwned>(bytes: &mut &[u8]) -> Result<T, CodecErr
         .map_err(CodecError)
 }
 
+/// Appends bytes that were written elsewhere, behind their length (u64).
+pub fn encode_part(part: &[u8], bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(part);
+}
+
+/// The bytes that [`encode_part`] wrote at the beginning of `bytes`; moves past them.
+///
+/// # Errors
+/// If fewer bytes are left than the length says.
+pub fn decode_part<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], CodecError> {
+    let length: u64 = decode_next(bytes)?;
+    let split = usize::try_from(length)
+        .ok()
+        .and_then(|length| bytes.split_at_checked(length));
+    let Some((part, rest)) = split else {
+        let left = bytes.len();
+        return Err(CodecError(Box::new(bincode::ErrorKind::Custom(format!(
+            "a part of {length} bytes begins where {left} are left"
+        )))));
+    };
+    *bytes = rest;
+    Ok(part)
+}
+
 /// Whether all bytes have been decoded.
 ///
 /// # Errors

@@ -6,6 +6,8 @@
 
 mod due;
 mod error;
+mod group_clock;
+mod parts;
 mod shards;
 mod snapshot;
 mod table;
@@ -13,6 +15,8 @@ mod timers;
 
 pub use due::DueQueue;
 pub use error::StateError;
+pub use group_clock::GroupClock;
+pub use parts::Parts;
 pub use shards::{Cursor, Place};
 pub use snapshot::{KeyedState, OperatorState, Redistribution, Snapshot};
 pub use table::KeyedTable;
