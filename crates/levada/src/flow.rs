@@ -8,12 +8,13 @@ use std::any::type_name;
 use std::panic::Location;
 use std::sync::Arc;
 
-use levada_core::{BoxError, Exchange, Key, OnError, Origin};
+use levada_core::{BoxError, EventTime, Exchange, Key, OnError, Origin};
 use levada_graph::{Node, NodeKind, Pattern};
 use levada_operators::aggregate::Top;
 use levada_operators::step::{
     Emitter, ExpandStep, FilterStep, FlatMapStep, InspectStep, KeyStep, KeyedStep, MapStep,
 };
+use levada_operators::time::{Generates, IntoWatermarks, TimestampsStep};
 use levada_operators::{Asynchronous, CallError, Calls};
 use levada_runtime::wiring::{
     Discard, HashEdge, Head, PlainEdge, SinkNode, SplitResultsNode, StepsNode,
@@ -137,6 +138,43 @@ pub trait Flow: Sized {
         let place = Location::caller();
         self.open().then("inspect", place, |steps, origin| {
             InspectStep::new(steps, f, origin)
+        })
+    }
+
+    /// Gives each record the event time that `f` returns, and makes watermarks: a watermark says that no record with its
+    /// timestamp or an earlier one follows.
+    ///
+    /// `watermarks` is a duration (records come at most so much out of order) or [`Watermarks`](crate::Watermarks). The
+    /// first millisecond that is late is `bound` and one before the latest event time.
+    ///
+    /// Close to a source, each split has a watermark of its own, and the least of them counts; so splits are read one
+    /// after the other without that the later ones are late. Behind an exchange there is one for all records of a subtask.
+    /// Watermarks from before this step are replaced, except that of the end.
+    ///
+    /// An event time is a number of milliseconds since the epoch (`i64`, `u64`), a [`Timestamp`](crate::Timestamp) or a
+    /// `SystemTime`, strictly between `i64::MIN` and `i64::MAX` milliseconds; another one fails the job.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn timed(readings: Stream<(String, i64)>) -> impl Flow<Item = (String, i64)> {
+    ///     readings.timestamps(|(_, at)| *at, seconds(5))
+    /// }
+    /// ```
+    #[track_caller]
+    fn timestamps<E, F, W>(
+        self,
+        f: F,
+        watermarks: W,
+    ) -> Pipe<Self::Head, TimestampsStep<Self::Steps, F, W::Make>>
+    where
+        F: Fn(&Self::Item) -> E + Send + Sync + 'static,
+        E: EventTime,
+        W: IntoWatermarks<Make: Generates<Self::Item>>,
+    {
+        let place = Location::caller();
+        self.open().then("timestamps", place, |steps, origin| {
+            TimestampsStep::new(steps, f, watermarks.into_watermarks(), origin)
         })
     }
 

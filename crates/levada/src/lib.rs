@@ -51,15 +51,18 @@ pub use flow::Flow;
 pub use job::Job;
 pub use keyed::{Keyed, Updates};
 pub use levada_connectors as connectors;
+pub use levada_core::event_time::{self, NoEventTime};
 pub use levada_core::executor::sleep;
-pub use levada_core::{BoxError, Exchange, Key, KeyGroups, OnError, Retry, State, Timestamp};
+pub use levada_core::{
+    BoxError, EventTime, Exchange, Key, KeyGroups, OnError, Retry, Span, State, Timestamp,
+};
 pub use levada_graph::{BufferOptions, Plan};
 pub use levada_operators::step::Emitter;
 pub use levada_operators::{
     Aggregate, Aggregates, AggregatingState, BroadcastContext, BroadcastProcess, CallError, Calls,
     CoContext, CoProcess, Context, KeyedContext, KeysContext, ListState, MapState, OpenContext,
     OutputEmitter, Permanent, Process, Reducer, ReducingState, SharedContext, SideOutput,
-    ValueState, aggregate,
+    ValueState, WatermarkGenerator, Watermarks, aggregate, time,
 };
 pub use levada_runtime::metrics;
 pub use levada_runtime::{

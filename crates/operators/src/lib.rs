@@ -11,6 +11,7 @@ pub mod process;
 mod running;
 mod state_check;
 pub mod step;
+pub mod time;
 
 pub use aggregate::{Aggregate, Aggregates};
 pub use call::{Asynchronous, CallError, CallNode, Calls, Permanent};
@@ -21,3 +22,4 @@ pub use process::{
     OpenContext, OutputEmitter, Process, ProcessNode, SharedContext, SideOutput, SidePorts,
 };
 pub use running::RunningNode;
+pub use time::{WatermarkGenerator, Watermarks};
