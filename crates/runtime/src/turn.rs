@@ -7,6 +7,7 @@ use levada_core::{BoxError, Clock, Moment, Origin, Room, Timestamp};
 use levada_network::Stamp;
 
 use crate::error::Failure;
+use crate::split_clock::SplitClock;
 
 /// How much a task may do in one poll.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,8 @@ pub struct Allowance {
 pub struct Turn {
     /// The timestamp of the record in hand; an emission that was suspended restores its own.
     pub timestamp: Timestamp,
+    /// The splits that the task reads, and which of them the record in hand is from.
+    pub splits: SplitClock,
     born: Moment,
     /// Records until the next look at the clock.
     fuel: u32,
@@ -79,6 +82,7 @@ impl Turn {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             timestamp: Timestamp::MIN,
+            splits: SplitClock::one(),
             born: Moment::ZERO,
             fuel: 1,
             fuelled: 1,
