@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use levada_core::sync::Mutex;
-use levada_core::sync::atomic::{AtomicU64, Ordering};
+use levada_core::Timestamp;
+use levada_core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 pub use bottleneck::Bottleneck;
 pub use report::{
@@ -43,6 +44,29 @@ impl Counter {
     }
 }
 
+/// The last watermark of an operator in one subtask.
+#[derive(Debug)]
+pub struct WatermarkGauge(AtomicI64);
+
+impl WatermarkGauge {
+    /// Shows a watermark.
+    pub fn set(&self, watermark: Timestamp) {
+        self.0.store(watermark.0, Ordering::Relaxed);
+    }
+
+    /// The watermark, if there has been one.
+    #[must_use]
+    pub fn get(&self) -> Option<Timestamp> {
+        Some(Timestamp(self.0.load(Ordering::Relaxed))).filter(|at| *at > Timestamp::MIN)
+    }
+}
+
+impl Default for WatermarkGauge {
+    fn default() -> Self {
+        Self(AtomicI64::new(Timestamp::MIN.0))
+    }
+}
+
 /// What one operator counts in one subtask.
 #[derive(Debug)]
 pub struct OperatorCounters {
@@ -52,6 +76,10 @@ pub struct OperatorCounters {
     pub records_out: Counter,
     /// Records that could not be read, processed or written and were left out, as the program asked.
     pub records_skipped: Counter,
+    /// Records that came after the watermark had passed what they belong to.
+    pub records_late: Counter,
+    /// The watermark.
+    pub watermark: WatermarkGauge,
     /// Nanoseconds from a record's source to here; filled by sinks.
     latency: Mutex<Histogram<u64>>,
 }
@@ -62,6 +90,8 @@ impl OperatorCounters {
             records_in: Counter::default(),
             records_out: Counter::default(),
             records_skipped: Counter::default(),
+            records_late: Counter::default(),
+            watermark: WatermarkGauge::default(),
             latency: Mutex::new(latency_histogram()),
         })
     }
