@@ -175,6 +175,11 @@ impl JobGraph {
         &self.graph[index(node)]
     }
 
+    /// Gives a node its name and place, if it could not be named when it was added.
+    pub fn name(&mut self, node: NodeId, origin: Origin) {
+        self.graph[index(node)].origin = origin;
+    }
+
     /// Asks for a parallelism.
     pub fn set_parallelism(&mut self, node: NodeId, parallelism: usize, place: Place) {
         self.graph[index(node)].parallelism = Some((parallelism, place));

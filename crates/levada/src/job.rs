@@ -208,6 +208,7 @@ impl Job {
 
     /// The end of construction.
     pub(crate) fn build(self) -> Result<Built> {
+        self.inner.look_for_unfinished();
         if let Some(problem) = self.inner.problem.take() {
             return Err(problem);
         }
@@ -216,19 +217,18 @@ impl Job {
             Some(line) => line.into_common()?,
             None => CommonFlags::default(),
         };
-        let nodes = self.inner.nodes.take();
+        let graph = self.inner.graph.take();
+        let nodes: Option<Vec<_>> = self.inner.nodes.take().into_iter().collect();
+        let nodes = nodes.expect("every node of the graph has its code, or a problem was noted");
         let program = Program {
-            nodes: nodes
-                .into_iter()
-                .map(|node| node.expect("every node of the graph has its code"))
-                .collect(),
+            nodes,
             outputs: self.inner.outputs.take(),
             edges: self.inner.edges.take().into_iter().collect(),
             user: self.inner.metrics.clone(),
         };
         Ok(Built {
             program,
-            graph: self.inner.graph.take(),
+            graph,
             flags,
             key_groups: self.inner.key_groups.get(),
         })
@@ -236,12 +236,32 @@ impl Job {
 }
 
 impl Building {
+    /// Notes what is wrong with the job; only the first problem counts.
+    pub(crate) fn note(&self, place: Place, problem: impl std::fmt::Display) {
+        let (file, line) = (place.file(), place.line());
+        let problem = Error::new(format!("{problem} ({file}:{line})"));
+        self.problem.borrow_mut().get_or_insert(problem);
+    }
+
+    /// Windows whose late records have been taken have a node before they have an operator.
+    fn look_for_unfinished(&self) {
+        let nodes = self.nodes.borrow();
+        let graph = self.graph.borrow();
+        for node in graph.nodes() {
+            if nodes[node.0 as usize].is_none() {
+                self.note(
+                    graph.node(node).origin.place(),
+                    "the late records of windows are used, but nothing is made of the windows: call `aggregate` or another \
+                     of their methods",
+                );
+            }
+        }
+    }
+
     /// The handle of a metric. If there is none the job is not built; until then a handle that nobody reads will do.
     fn metric<M: Default>(&self, metric: std::result::Result<M, MetricError>, place: Place) -> M {
         metric.unwrap_or_else(|error| {
-            let (file, line) = (place.file(), place.line());
-            let problem = Error::new(format!("{error} ({file}:{line})"));
-            self.problem.borrow_mut().get_or_insert(problem);
+            self.note(place, error);
             M::default()
         })
     }
@@ -267,7 +287,21 @@ impl Building {
         node: NodeId,
         place: Place,
     ) -> Stream<T, H> {
-        let output = self.graph.borrow_mut().add_output(node, Output { place });
+        let output = self.reserve_output(node, place);
+        self.output_stream(node, output)
+    }
+
+    /// Adds an output whose records are not known yet.
+    pub(crate) fn reserve_output(&self, node: NodeId, place: Place) -> usize {
+        self.graph.borrow_mut().add_output(node, Output { place })
+    }
+
+    /// The stream of an output, which has been asked for once.
+    pub(crate) fn output_stream<T: Send + 'static, H>(
+        self: &Rc<Self>,
+        node: NodeId,
+        output: usize,
+    ) -> Stream<T, H> {
         let fork = Arc::new(Fork::<T>::new());
         self.outputs
             .borrow_mut()
@@ -305,6 +339,10 @@ impl Building {
     ) {
         let id = self.graph.borrow_mut().connect(from.node, to, edge);
         self.edges.borrow_mut().push((id, factory));
+    }
+
+    pub(crate) fn name(&self, node: NodeId, origin: Origin) {
+        self.graph.borrow_mut().name(node, origin);
     }
 
     pub(crate) fn set_parallelism(&self, node: NodeId, parallelism: usize, place: Place) {

@@ -11,6 +11,7 @@ use levada_graph::{Edge, Pattern, StepSpec};
 use levada_operators::aggregate::{Accumulate, Count, Fold, Gather, MaxBy, MinBy, Reduce, Top};
 use levada_operators::process::Single;
 use levada_operators::step::MapStep;
+use levada_operators::window::WindowKind;
 use levada_operators::{Aggregate, Aggregates, Deduplicate, Process, RunningNode};
 use levada_runtime::wiring::{EdgeFactory, HashEdge, LongerEdge, Records};
 use levada_runtime::{HasKeyGroup, Identity, KeyedRecord};
@@ -20,6 +21,7 @@ use crate::pipe::Pipe;
 use crate::reserved::{Input, Reserved};
 use crate::side::SideOutputs;
 use crate::stream::Stream;
+use crate::windowed::Windowed;
 
 /// Records of type `T` grouped by keys of type `K`.
 #[must_use = "a keyed stream does nothing until an operator follows it"]
@@ -257,6 +259,29 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     {
         self.reserve(name, Location::caller())
             .process_with_side(|sides| Single(f(sides)))
+    }
+
+    /// Gathers the records of each key in windows: [`tumbling`](crate::tumbling), [`sliding`](crate::sliding),
+    /// [`session`](crate::session) and others. Records need an event time: see [`Flow::timestamps`].
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn per_minute(clicks: Stream<(String, i64)>) -> Stream<(String, Span, u64)> {
+    ///     clicks
+    ///         .timestamps(|(_, at)| *at, seconds(5))
+    ///         .key_by(|(page, _)| page.clone())
+    ///         .window(tumbling(minutes(1)))
+    ///         .count("per-minute")
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn window<W: WindowKind>(self, windows: W) -> Windowed<K, T, W> {
+        let place = Location::caller();
+        if let Err(problem) = windows.check() {
+            self.input.port.inner.note(place, problem);
+        }
+        Windowed::new(self, windows)
     }
 
     fn running<A>(self, name: &str, place: Place, accumulate: A) -> Updates<(K, A::Out)>

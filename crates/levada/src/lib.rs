@@ -42,6 +42,7 @@ mod reserved;
 mod runner;
 mod side;
 mod stream;
+mod windowed;
 
 pub use args::CommonFlags;
 pub use connected::{Broadcast, Connected, KeyedBroadcast, KeyedConnected};
@@ -58,6 +59,7 @@ pub use levada_core::{
 };
 pub use levada_graph::{BufferOptions, Plan};
 pub use levada_operators::step::Emitter;
+pub use levada_operators::window::{self, sliding, tumbling};
 pub use levada_operators::{
     Aggregate, Aggregates, AggregatingState, BroadcastContext, BroadcastProcess, CallError, Calls,
     CoContext, CoProcess, Context, KeyedContext, KeysContext, ListState, MapState, OpenContext,
@@ -74,6 +76,7 @@ pub use report::{Outcome, Report};
 pub use runner::{Handle, Prepared, Runner};
 pub use side::SideOutputs;
 pub use stream::{SinkHandle, Stream};
+pub use windowed::Windowed;
 
 /// The README and the guide are tested with the code.
 #[cfg(doctest)]

@@ -63,6 +63,26 @@ impl Reserved {
         self.inner.add_output(self.node, self.place)
     }
 
+    /// An operator whose main output was reserved before its side outputs were declared.
+    pub(crate) fn named<O: Send + 'static>(
+        self,
+        name: &str,
+        place: Place,
+        factory: impl NodeFactory + 'static,
+    ) -> Stream<O> {
+        self.inner.name(self.node, Origin::new(name, place));
+        self.inner.set_factory(self.node, factory);
+        self.inner.output_stream(self.node, 0)
+    }
+
+    /// A side output, before it is known what the main output has. The operator is to be [`named`](Self::named).
+    pub(crate) fn side_output<S: SideOutputs>(&self) -> (S, S::Streams, SidePorts) {
+        self.inner.reserve_output(self.node, self.place);
+        let mut builder = SideBuilder::new(Rc::clone(&self.inner), self.node, self.place);
+        let (handles, streams) = S::declare(&mut builder);
+        (handles, streams, builder.into_ports())
+    }
+
     /// A process.
     pub(crate) fn process<L: Logic>(self, logic: L) -> Stream<L::Out> {
         let owner = self.node.0;

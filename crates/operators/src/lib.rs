@@ -12,6 +12,7 @@ mod running;
 mod state_check;
 pub mod step;
 pub mod time;
+pub mod window;
 
 pub use aggregate::{Aggregate, Aggregates};
 pub use call::{Asynchronous, CallError, CallNode, Calls, Permanent};

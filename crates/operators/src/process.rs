@@ -6,9 +6,9 @@ mod context;
 mod keyed;
 mod node;
 mod operator;
-mod outputs;
+pub(crate) mod outputs;
 mod shared;
-mod side;
+pub(crate) mod side;
 mod single;
 
 pub use broadcast::{BroadcastContext, BroadcastProcess, Informed, InformedWithoutKeys};

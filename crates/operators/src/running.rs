@@ -114,7 +114,7 @@ where
             let row = self
                 .table
                 .take_next(cursor)
-                .map(|(key, accumulator)| (key, self.accumulate.finish(accumulator)));
+                .map(|(key, accumulator, _)| (key, self.accumulate.finish(accumulator)));
             blame.lift();
             let Some(row) = row else {
                 self.firing = None;

@@ -12,8 +12,8 @@ pub mod user;
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
-use levada_core::sync::Mutex;
 use levada_core::Timestamp;
+use levada_core::sync::Mutex;
 use levada_core::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 pub use bottleneck::Bottleneck;

@@ -14,7 +14,9 @@ pub struct StateError {
 }
 
 impl StateError {
-    pub(crate) fn new(group: KeyGroup, source: CodecError) -> Self {
+    /// The state of a group, and what is wrong with it.
+    #[must_use]
+    pub fn new(group: KeyGroup, source: CodecError) -> Self {
         Self {
             group: Some(group),
             source,

@@ -69,6 +69,16 @@ impl GroupClock {
             .and_then(|place| self.restored.get(usize::from(place)));
         restored.map_or(self.watermark, |at| self.watermark.max(*at))
     }
+
+    /// Takes the watermark that a group had when it was saved.
+    ///
+    /// # Panics
+    /// If the group is another subtask's.
+    pub fn restore(&mut self, group: KeyGroup, watermark: Timestamp) {
+        self.restored.resize(self.owned.len(), Timestamp::MIN);
+        self.restored[usize::from(group.0 - self.owned.start)] = watermark;
+        self.restored_max = self.restored_max.max(watermark);
+    }
 }
 
 /// A group is written as its watermark (i64).
@@ -88,9 +98,7 @@ impl KeyedState for GroupClock {
     fn read_group(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<(), StateError> {
         let watermark: Timestamp =
             codec::decode(bytes).map_err(|error| StateError::new(group, error))?;
-        self.restored.resize(self.owned.len(), Timestamp::MIN);
-        self.restored[usize::from(group.0 - self.owned.start)] = watermark;
-        self.restored_max = self.restored_max.max(watermark);
+        self.restore(group, watermark);
         Ok(())
     }
 }

@@ -131,6 +131,24 @@ impl<T> Shards<T> {
         self.shards.iter_mut().flatten()
     }
 
+    /// The next entry from the cursor on; moves the cursor behind it.
+    pub(crate) fn next(&self, cursor: &mut Cursor) -> Option<&T> {
+        while let Some(shard) = self.shards.get(cursor.shard) {
+            while cursor.bucket < shard.num_buckets() {
+                let bucket = cursor.bucket;
+                cursor.bucket += 1;
+                if let Some(entry) = shard.get_bucket(bucket) {
+                    return Some(entry);
+                }
+            }
+            *cursor = Cursor {
+                shard: cursor.shard + 1,
+                bucket: 0,
+            };
+        }
+        None
+    }
+
     /// Removes the next entry from the cursor on, and moves the cursor behind it. No entry may be added meanwhile.
     pub(crate) fn take_next(&mut self, cursor: &mut Cursor) -> Option<T> {
         while let Some(shard) = self.shards.get_mut(cursor.shard) {

@@ -62,6 +62,21 @@ impl<K: Key, V> KeyedTable<K, V> {
             .find(self.hasher.hash_one(key), |entry| entry.key == *key)
     }
 
+    /// The hash of a key, the same in every table of this seed.
+    #[inline]
+    #[must_use]
+    pub fn hash(&self, key: &K) -> u64 {
+        self.hasher.hash_one(key)
+    }
+
+    /// The value of a key whose hash is known, if it is there.
+    #[inline]
+    #[must_use]
+    pub fn get_hashed(&self, hash: u64, key: &K) -> Option<&V> {
+        let place = self.entries.find(hash, |entry| entry.key == *key)?;
+        self.entries.get(place).map(|entry| &entry.value)
+    }
+
     /// The value of a key. A key that is not there is added, with the group and the value that `make` gives it.
     ///
     /// # Errors
@@ -151,6 +166,18 @@ impl<K: Key, V> KeyedTable<K, V> {
         entry.expect("a key stays in its place").group
     }
 
+    /// All keys with their values and groups, in an order that depends on the seed and on how the table has grown.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, &V, KeyGroup)> {
+        let entries = self.entries.iter();
+        entries.map(|entry| (&entry.key, &entry.value, entry.group))
+    }
+
+    /// The next key from the cursor on; moves the cursor behind it. While no key is added, a cursor comes to each key once.
+    pub fn next(&self, cursor: &mut Cursor) -> Option<(&K, &V, KeyGroup)> {
+        let entry = self.entries.next(cursor)?;
+        Some((&entry.key, &entry.value, entry.group))
+    }
+
     /// All keys with their values, in an order that depends on the seed and on how the table has grown.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
         let entries = self.entries.iter_mut();
@@ -164,9 +191,9 @@ impl<K: Key, V> KeyedTable<K, V> {
     }
 
     /// Removes the next key from the cursor on, and moves the cursor behind it. No key may be added meanwhile.
-    pub fn take_next(&mut self, cursor: &mut Cursor) -> Option<(K, V)> {
+    pub fn take_next(&mut self, cursor: &mut Cursor) -> Option<(K, V, KeyGroup)> {
         let entry = self.entries.take_next(cursor)?;
-        Some((entry.key, entry.value))
+        Some((entry.key, entry.value, entry.group))
     }
 }
 
@@ -289,7 +316,7 @@ mod tests {
                 );
                 snapshot.read("op", &mut part).unwrap();
                 let mut cursor = Cursor::default();
-                while let Some((key, value)) = part.take_next(&mut cursor) {
+                while let Some((key, value, _)) = part.take_next(&mut cursor) {
                     prop_assert!(taken.insert(key, value).is_none());
                 }
                 prop_assert!(part.is_empty());
@@ -315,7 +342,7 @@ mod tests {
         let mut restored = all(2);
         snapshot.read("op", &mut restored).unwrap();
         let mut cursor = Cursor::default();
-        while let Some((_, value)) = restored.take_next(&mut cursor) {
+        while let Some((_, value, _)) = restored.take_next(&mut cursor) {
             taken.push(value);
         }
         taken.sort_unstable();
@@ -347,7 +374,7 @@ mod tests {
             let mut part = KeyedTable::<u64, Large>::new(owned, 9);
             snapshot.read("op", &mut part).unwrap();
             let mut cursor = Cursor::default();
-            while let Some((key, value)) = part.take_next(&mut cursor) {
+            while let Some((key, value, _)) = part.take_next(&mut cursor) {
                 assert_eq!(value, [[key; 32]; 16]);
                 taken.push(key);
             }

@@ -24,6 +24,20 @@ impl SidePorts {
     }
 }
 
+impl SidePorts {
+    /// The side outputs of a subtask, with their types.
+    pub(crate) fn restore(
+        &self,
+        outputs: impl Iterator<Item = AnyPush>,
+        subtask: &Subtask,
+    ) -> Vec<Box<dyn AnyPort>> {
+        outputs
+            .zip(&self.0)
+            .map(|(output, restore)| restore(output, &subtask.operator, subtask))
+            .collect()
+    }
+}
+
 /// The node of a process, which is cloned for each subtask.
 pub struct ProcessNode<L> {
     /// A process is `Send` but need not be `Sync`: it is cloned under the lock.
@@ -55,10 +69,7 @@ impl<L: Logic> NodeFactory for ProcessNode<L> {
             .next()
             .expect("a process has a main output")
             .typed::<L::Out>(&subtask.operator);
-        let sides = outputs
-            .zip(&self.sides.0)
-            .map(|(output, restore)| restore(output, &subtask.operator, subtask))
-            .collect();
+        let sides = self.sides.restore(outputs, subtask);
         let logic = self
             .logic
             .lock()

@@ -1,0 +1,64 @@
+//! The nodes of window operators.
+
+use std::marker::PhantomData;
+
+use levada_core::{Exchange, Key};
+use levada_runtime::wiring::{AnyPush, AnyRead, Built, NodeFactory, Shared};
+use levada_runtime::{Failure, KeyedRecord, Subtask};
+
+use crate::window::contents::Contents;
+use crate::window::options::WindowOptions;
+use crate::window::sliced::Sliced;
+use crate::window::slicing::Slicing;
+
+/// The node of tumbling or sliding windows.
+pub struct SlicedNode<K, T, C> {
+    slicing: Slicing,
+    contents: C,
+    options: WindowOptions<T>,
+    records: PhantomData<fn(K, T)>,
+}
+
+impl<K, T, C> SlicedNode<K, T, C> {
+    /// The node of these windows.
+    pub fn new(slicing: Slicing, contents: C, options: WindowOptions<T>) -> Self {
+        Self {
+            slicing,
+            contents,
+            options,
+            records: PhantomData,
+        }
+    }
+}
+
+impl<K, T, C> NodeFactory for SlicedNode<K, T, C>
+where
+    K: Key,
+    T: Exchange,
+    C: Contents<K, T>,
+{
+    fn build(
+        &self,
+        subtask: &Subtask,
+        _: &Shared,
+        outputs: Vec<AnyPush>,
+    ) -> Result<Built, Failure> {
+        let mut outputs = outputs.into_iter();
+        let main = outputs
+            .next()
+            .expect("a window operator has a main output")
+            .typed::<C::Out>(&subtask.operator);
+        let sides = self.options.sides(outputs, subtask);
+        let sliced = Sliced::new(
+            self.slicing,
+            self.contents.clone(),
+            self.options.clone(),
+            subtask,
+            main,
+            sides,
+        );
+        Ok(Built::Read(AnyRead::new::<KeyedRecord<K, T>>(Box::new(
+            sliced,
+        ))))
+    }
+}

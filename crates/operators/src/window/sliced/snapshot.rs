@@ -1,0 +1,170 @@
+//! What sliced windows look like in a snapshot.
+
+use std::ops::Range;
+
+use levada_core::codec::{self, CodecError};
+use levada_core::{Key, KeyGroup, Timestamp};
+use levada_state::{Cursor, KeyedState, StateError};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::window::contents::Emission;
+use crate::window::sliced::state::SlicedState;
+
+/// A group is written as
+///
+/// | what | as |
+/// |---|---|
+/// | its watermark | i64 |
+/// | the first window that has not fired for it | i64 |
+/// | accumulators | u64, then slice (i64), key and accumulator of each |
+/// | windows changed since they have fired | u64, then window (i64) and key of each |
+/// | keys whose last window that has fired is a later one | u64, then window (i64) and key of each |
+/// | results that are being emitted | u64, then an emission each |
+impl<K, A> KeyedState for SlicedState<K, A>
+where
+    K: Key,
+    A: Clone + Serialize + DeserializeOwned,
+{
+    fn owned(&self) -> Range<u16> {
+        self.owned.clone()
+    }
+
+    fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
+        for (group, bytes) in self.owned.clone().zip(&mut *groups) {
+            let group = KeyGroup(group);
+            let times = (self.clock.of(group), self.next_window_of(group));
+            codec::encode(&times, bytes).map_err(|error| StateError::new(group, error))?;
+        }
+        self.rows(groups, |add| {
+            for (number, table) in &self.slices {
+                for (key, value, group) in table.iter() {
+                    add(group, &|bytes| {
+                        codec::encode(number, bytes)?;
+                        codec::encode(key, bytes)?;
+                        codec::encode(value, bytes)
+                    })?;
+                }
+            }
+            Ok(())
+        })?;
+        self.rows(groups, |add| {
+            for (window, keys) in &self.changed {
+                for (key, group) in keys {
+                    add(*group, &|bytes| codec::encode(&(*window, key), bytes))?;
+                }
+            }
+            Ok(())
+        })?;
+        self.rows(groups, |add| {
+            for (key, (group, window)) in &self.emitted {
+                add(*group, &|bytes| codec::encode(&(*window, key), bytes))?;
+            }
+            self.emitted_now(|window, key, group| {
+                add(group, &|bytes| codec::encode(&(window, key), bytes))
+            })
+        })?;
+        self.rows(groups, |add| {
+            for (group, emission) in &self.emissions {
+                add(*group, &|bytes| codec::encode(emission, bytes))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn read_group(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<(), StateError> {
+        self.read(group, bytes)
+            .map_err(|error| StateError::new(group, error))
+    }
+}
+
+/// Writes a row of a group.
+type Add<'a> = dyn FnMut(KeyGroup, &dyn Fn(&mut Vec<u8>) -> Result<(), CodecError>) -> Result<(), StateError>
+    + 'a;
+
+impl<K, A> SlicedState<K, A>
+where
+    K: Key,
+    A: Clone + Serialize + DeserializeOwned,
+{
+    /// Writes rows, with the number of each group's before them.
+    fn rows(
+        &self,
+        groups: &mut [Vec<u8>],
+        write: impl FnOnce(&mut Add<'_>) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let begins: Vec<_> = groups.iter().map(Vec::len).collect();
+        for bytes in &mut *groups {
+            bytes.extend_from_slice(&[0; 8]);
+        }
+        let mut counts = vec![0u64; groups.len()];
+        write(&mut |group, row| {
+            let place = usize::from(group.0 - self.owned.start);
+            counts[place] += 1;
+            row(&mut groups[place]).map_err(|error| StateError::new(group, error))
+        })?;
+        for ((bytes, begin), count) in groups.iter_mut().zip(begins).zip(counts) {
+            bytes[begin..begin + 8].copy_from_slice(&count.to_le_bytes());
+        }
+        Ok(())
+    }
+
+    /// Shows the keys for which the window that is firing has fired.
+    fn emitted_now(
+        &self,
+        mut show: impl FnMut(i64, &K, KeyGroup) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let Some((firing, within)) = self
+            .firing
+            .and_then(|firing| firing.within.map(|within| (firing, within)))
+        else {
+            return Ok(());
+        };
+        if self.takes_keys() {
+            return Ok(());
+        }
+        for slice in within.first..=within.slice.min(self.slices.len() - 1) {
+            let table = &self.slices[slice].1;
+            let mut cursor = Cursor::default();
+            while slice < within.slice || cursor != within.cursor {
+                let Some((key, _, group)) = table.next(&mut cursor) else {
+                    break;
+                };
+                if self.is_first(within.first, slice, table.hash(key), key) {
+                    show(firing.window, key, group)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), CodecError> {
+        let bytes = &mut bytes;
+        let (watermark, next_window): (Timestamp, i64) = codec::decode_next(bytes)?;
+        self.clock.restore(group, watermark);
+        self.restored.resize(self.owned.len(), i64::MIN);
+        self.restored[usize::from(group.0 - self.owned.start)] = next_window;
+        for _ in 0..codec::decode_next::<u64>(bytes)? {
+            let number: i64 = codec::decode_next(bytes)?;
+            let key: K = codec::decode_next(bytes)?;
+            let value: A = codec::decode_next(bytes)?;
+            let place = self.slice(number);
+            self.slices[place]
+                .1
+                .get_or_insert(&key, || Ok::<_, CodecError>((group, value)))?;
+        }
+        for _ in 0..codec::decode_next::<u64>(bytes)? {
+            let (window, key): (i64, K) = codec::decode_next(bytes)?;
+            self.change(window, group, &key);
+        }
+        for _ in 0..codec::decode_next::<u64>(bytes)? {
+            let (window, key): (i64, K) = codec::decode_next(bytes)?;
+            self.emitted.insert(key, (group, window));
+        }
+        for _ in 0..codec::decode_next::<u64>(bytes)? {
+            let emission: Emission<K, A> = codec::decode_next(bytes)?;
+            self.emissions.push_back((group, emission));
+        }
+        codec::expect_end(bytes)
+    }
+}
