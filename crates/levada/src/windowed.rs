@@ -62,7 +62,7 @@ impl<K: Key, T: Exchange, W: WindowKind> Windowed<K, T, W> {
     ///
     /// fn job(job: &Job) {
     ///     let (windows, late) = job
-    ///         .source("clicks", iterator([("a", 1_000), ("a", 9_000), ("a", 1_500)]))
+    ///         .source("clicks", iterator([("a", 1_000i64), ("a", 9_000), ("a", 1_500)]))
     ///         .timestamps(|(_, at)| *at, seconds(2))
     ///         .map(|(page, at)| (page.to_owned(), at))
     ///         .key_by(|(page, _)| page.clone())
