@@ -26,7 +26,7 @@ pub struct Batch<T> {
     /// Counts the batches of a channel without a gap.
     pub(crate) sequence: u64,
     /// A watermark that applies after the last record.
-    pub(crate) watermark: Option<Timestamp>,
+    pub(crate) watermark: Option<Watermark>,
     /// The bytes this batch is counted for, unless it is shared: then the shared part holds the charge.
     pub(crate) charge: Option<Charge>,
 }
@@ -75,16 +75,40 @@ impl<T> Batch<T> {
 
     /// The watermark that applies after the last record.
     #[must_use]
-    pub fn watermark(&self) -> Option<Timestamp> {
+    pub fn watermark(&self) -> Option<Watermark> {
         self.watermark
+    }
+}
+
+/// What a channel says about event time. It is all that there is to say, so that of two with no record between them the
+/// later one is enough.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Watermark {
+    /// No record with this timestamp or an earlier one follows.
+    pub at: Timestamp,
+    /// There is nothing for now: until the next watermark the channel does not hold back the others of its reader.
+    pub is_idle: bool,
+}
+
+impl Watermark {
+    /// The watermark of a channel on which records may follow at any time.
+    #[must_use]
+    pub fn active(at: Timestamp) -> Self {
+        Self { at, is_idle: false }
+    }
+
+    /// The watermark of a channel that has nothing for now.
+    #[must_use]
+    pub fn idle(at: Timestamp) -> Self {
+        Self { at, is_idle: true }
     }
 }
 
 /// An element that carries no records, costs no credit and is never dropped.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Control {
-    /// No record with this timestamp or an earlier one follows.
-    Watermark(Timestamp),
+    /// How far the channel is in event time.
+    Watermark(Watermark),
     /// The boundary between two epochs of a checkpoint.
     Barrier(u64),
     /// Nothing at all follows. A channel that stops without it has failed.

@@ -15,9 +15,9 @@ use std::sync::{Arc, OnceLock};
 
 use levada_core::sync::Mutex;
 use levada_core::sync::atomic::{AtomicBool, Ordering};
-use levada_core::{Moment, Timestamp, Wake, fault};
+use levada_core::{Moment, Wake, fault};
 
-use crate::batch::{Batch, Control, Element, Entries};
+use crate::batch::{Batch, Control, Element, Entries, Watermark};
 use crate::credit::{CreditLedger, Grant};
 use crate::desk::{Desk, Spent};
 use crate::gauge::Charge;
@@ -77,7 +77,7 @@ pub struct InHand<T> {
     pub unread: Unread<T>,
     channel: u32,
     born: Moment,
-    watermark: Option<Timestamp>,
+    watermark: Option<Watermark>,
     charge: Option<Charge>,
 }
 
@@ -96,7 +96,7 @@ impl<T> InHand<T> {
 
     /// The watermark that applies after the last record.
     #[must_use]
-    pub fn watermark(&self) -> Option<Timestamp> {
+    pub fn watermark(&self) -> Option<Watermark> {
         self.watermark
     }
 }
@@ -112,6 +112,11 @@ struct Shared<T> {
 
 struct State<T> {
     arrivals: VecDeque<(u32, Element<T>)>,
+    /// The number of the first of them, counted from the beginning.
+    first: u64,
+    /// By channel: the number of the watermark with nothing of its channel behind it. A reader that is slow cannot be given
+    /// more of them than batches and channels.
+    last_watermark: Vec<Option<u64>>,
     priority: VecDeque<Priority>,
     ledger: CreditLedger,
     /// The consumer found nothing and wants to be woken.
@@ -138,6 +143,8 @@ impl<T> Gate<T> {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 arrivals: VecDeque::new(),
+                first: 0,
+                last_watermark: vec![None; channels],
                 priority: VecDeque::new(),
                 ledger: CreditLedger::new(channels, exclusive, floating),
                 waiting: false,
@@ -263,6 +270,7 @@ impl<T> Gate<T> {
     fn take_over(&mut self) -> bool {
         let mut state = self.shared.state.lock();
         mem::swap(&mut self.taken, &mut state.arrivals);
+        state.first += self.taken.len() as u64;
         self.taken_priority.append(&mut state.priority);
         let any = !self.taken.is_empty() || !self.taken_priority.is_empty();
         state.waiting = !any;
@@ -276,6 +284,24 @@ impl<T> Shared<T> {
             .get()
             .expect("a channel delivers only after its outbox has put its desk there");
         (desk, *index)
+    }
+}
+
+impl<T> State<T> {
+    /// Adds a control element. A watermark takes the place of one before it with no record between them.
+    fn add(&mut self, channel: u32, control: Control) {
+        let last = &mut self.last_watermark[channel as usize];
+        let is_watermark = matches!(control, Control::Watermark(_));
+        let waiting = last.and_then(|number| number.checked_sub(self.first));
+        if let Some(index) = waiting
+            && is_watermark
+        {
+            self.arrivals[index as usize].1 = Element::Control(control);
+            return;
+        }
+        *last = is_watermark.then_some(self.first + self.arrivals.len() as u64);
+        self.arrivals
+            .push_back((channel, Element::Control(control)));
     }
 }
 
@@ -296,6 +322,7 @@ impl<T> Port<T> {
         state
             .arrivals
             .push_back((self.channel, Element::Batch(batch)));
+        state.last_watermark[self.channel as usize] = None;
         let granted = state.ledger.on_batch(self.channel, backlog);
         let wake = mem::take(&mut state.waiting);
         drop(state);
@@ -316,16 +343,7 @@ impl<T> Port<T> {
 
     pub(crate) fn control(&self, control: Control) {
         let mut state = self.shared.state.lock();
-        match (control, state.arrivals.back_mut()) {
-            // Of two watermarks with nothing between them only the later one says anything.
-            (
-                Control::Watermark(later),
-                Some((channel, Element::Control(Control::Watermark(earlier)))),
-            ) if *channel == self.channel => *earlier = later,
-            _ => state
-                .arrivals
-                .push_back((self.channel, Element::Control(control))),
-        }
+        state.add(self.channel, control);
         let wake = mem::take(&mut state.waiting);
         drop(state);
         if wake {

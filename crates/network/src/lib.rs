@@ -25,7 +25,7 @@ mod outbox;
 mod routing;
 mod unread;
 
-pub use batch::{Batch, Control, Element, Entry};
+pub use batch::{Batch, Control, Element, Entry, Watermark};
 pub use budget::Budget;
 pub use credit::{CreditLedger, Grant};
 pub use gate::{Arrival, Buffers, Gate, InHand, Port};

@@ -17,7 +17,7 @@ use levada_core::codec::{self, CodecError};
 use levada_core::sync::atomic::Ordering;
 use levada_core::{Exchange, Moment, Room, Timestamp, Wake, fault};
 
-use crate::batch::{Batch, Control, Element, Entries, Entry, SharedEntries};
+use crate::batch::{Batch, Control, Element, Entries, Entry, SharedEntries, Watermark};
 use crate::budget::Budget;
 use crate::desk::{Desk, Left, Spent};
 use crate::gate::Port;
@@ -102,7 +102,7 @@ struct Route<T> {
     open: Vec<Entry<T>>,
     bytes: usize,
     born: Moment,
-    watermark: Option<Timestamp>,
+    watermark: Option<Watermark>,
     channels: Range<usize>,
     /// Set while the open batch is full and cannot be sealed; it is charged from then on.
     limited: Option<Charge>,

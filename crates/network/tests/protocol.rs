@@ -5,7 +5,9 @@
 //! 2. every record arrives once, in the order of its channel, and the end comes last;
 //! 3. nobody sleeps while there is something to do for them: the run comes to its end;
 //! 4. what an edge holds never exceeds its bound, and is nothing after all;
-//! 5. a priority element knows how many batches it has overtaken.
+//! 5. a watermark passes no record, and the last one of a channel arrives; an idle channel has no records before it says
+//!    that it is active again;
+//! 6. a priority element knows how many batches it has overtaken.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +17,7 @@ use levada_core::random::SplitMix64;
 use levada_core::{KeyGroup, KeyGroups, Moment, Room, Timestamp, Wake};
 use levada_network::{
     Arrival, Budget, ByGroup, ChannelGauge, Control, EdgeGauge, Gate, HasKeyGroup, InHand,
-    OneRoute, Outbox, OutboxOptions, Port, RoundRobin, Routing, Stamp, Taken,
+    OneRoute, Outbox, OutboxOptions, Port, RoundRobin, Routing, Stamp, Taken, Watermark,
 };
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -68,6 +70,7 @@ struct Setup {
 struct Producer<R> {
     outbox: Outbox<Item, R>,
     next: u64,
+    watermark: Watermark,
     suspended: bool,
     ended: bool,
     awake: Arc<Flag>,
@@ -78,6 +81,8 @@ struct Consumer {
     in_hand: Option<InHand<Item>>,
     /// The next number expected from each producer; under hashing and rebalancing numbers only grow.
     last: Vec<Option<u64>>,
+    /// By producer.
+    watermarks: Vec<Watermark>,
     ended: usize,
     received: u64,
     awake: Arc<Flag>,
@@ -120,6 +125,7 @@ fn drive<R: Routing<Item>>(setup: Setup, routing: impl Fn() -> R) {
             gate,
             in_hand: None,
             last: vec![None; setup.producers],
+            watermarks: vec![Watermark::active(Timestamp::MIN); setup.producers],
             ended: 0,
             received: 0,
             awake,
@@ -155,6 +161,7 @@ fn drive<R: Routing<Item>>(setup: Setup, routing: impl Fn() -> R) {
                     Arc::clone(&awake) as Arc<dyn Wake>,
                 ),
                 next: 0,
+                watermark: Watermark::active(Timestamp::MIN),
                 suspended: false,
                 ended: false,
                 awake,
@@ -196,6 +203,8 @@ fn drive<R: Routing<Item>>(setup: Setup, routing: impl Fn() -> R) {
         assert_eq!(consumer.ended, setup.producers, "every channel has ended");
         let buffers = consumer.gate.buffers();
         assert_eq!(buffers.in_flight, 0, "all batches are home");
+        let sent: Vec<_> = producers.iter().map(|p| p.watermark).collect();
+        assert_eq!(consumer.watermarks, sent);
     }
     drop((producers, consumers));
     assert_eq!(edge.held(), 0);
@@ -244,6 +253,17 @@ fn poll_producer<R: Routing<Item>>(
     while !producer.suspended && producer.next < setup.records && more > 0 {
         more -= 1;
         let number = producer.next;
+        let said = match random.below(8) {
+            0 => Some(Watermark::active(Timestamp(number as i64 - 1))),
+            1 => Some(Watermark::idle(producer.watermark.at)),
+            _ if producer.watermark.is_idle => Some(Watermark::active(producer.watermark.at)),
+            _ => None,
+        };
+        if let Some(watermark) = said {
+            producer.watermark = watermark;
+            producer.suspended = outbox.control(Control::Watermark(watermark)).is_full();
+            continue;
+        }
         let large = setup.large_every > 0 && number % setup.large_every == 1;
         let item = Item {
             producer: index,
@@ -283,6 +303,9 @@ fn poll_consumer(consumer: &mut Consumer, setup: Setup, random: &mut SplitMix64)
             match consumer.gate.receive() {
                 None => return,
                 Some(Arrival::Batch(in_hand)) => consumer.in_hand = Some(in_hand),
+                Some(Arrival::Control(channel, Control::Watermark(watermark))) => {
+                    hear(&mut consumer.watermarks[channel as usize], watermark);
+                }
                 Some(Arrival::Control(_, control)) => {
                     assert_eq!(control, Control::End);
                     consumer.ended += 1;
@@ -293,10 +316,13 @@ fn poll_consumer(consumer: &mut Consumer, setup: Setup, random: &mut SplitMix64)
         };
         let channel = in_hand.channel() as usize;
         let (last, received) = (&mut consumer.last[channel], &mut consumer.received);
+        let watermark = &mut consumer.watermarks[channel];
+        assert!(!watermark.is_idle, "it says that it is active first");
         let room = in_hand.unread.lend(|entry| {
             let item = &entry.record;
             assert_eq!(item.producer, channel);
             assert_eq!(entry.timestamp, Timestamp(item.number as i64));
+            assert!(entry.timestamp > watermark.at, "{entry:?} is late");
             match setup.kind {
                 Kind::Broadcast => assert_eq!(item.number, last.map_or(0, |last| last + 1)),
                 _ => assert!(last.is_none_or(|last| item.number > last)),
@@ -307,6 +333,9 @@ fn poll_consumer(consumer: &mut Consumer, setup: Setup, random: &mut SplitMix64)
             if more == 0 { Room::Full } else { Room::Free }
         });
         if in_hand.unread.is_done() {
+            if let Some(later) = in_hand.watermark() {
+                hear(watermark, later);
+            }
             consumer.gate.recycle(in_hand);
         } else {
             consumer.in_hand = Some(in_hand);
@@ -316,6 +345,11 @@ fn poll_consumer(consumer: &mut Consumer, setup: Setup, random: &mut SplitMix64)
             return;
         }
     }
+}
+
+fn hear(watermark: &mut Watermark, later: Watermark) {
+    assert!(later.at >= watermark.at, "{watermark:?}, then {later:?}");
+    *watermark = later;
 }
 
 fn setups() -> impl Strategy<Value = Setup> {
@@ -409,6 +443,60 @@ fn a_priority_element_overtakes_what_waits() {
         outbox.tend(Moment::ZERO);
     }
     assert_eq!(seen, [1, 2]);
+}
+
+/// Nothing holds up watermarks, so nothing else bounds how many of them wait for a reader.
+#[test]
+fn watermarks_without_records_between_them_take_no_room() {
+    let awake = Arc::new(Flag::default());
+    let (mut gate, ports) = Gate::<u64>::new(2, 1, 0, Arc::clone(&awake) as Arc<dyn Wake>);
+    let mut outboxes = ports.into_iter().map(|port| {
+        Outbox::new(
+            OneRoute,
+            vec![vec![port]],
+            OutboxOptions {
+                batch_bytes: BATCH_BYTES,
+                batch_records_max: 1,
+                queue_max: 1,
+                spare_max: 1,
+                buffer_timeout: Duration::ZERO,
+            },
+            &[Arc::new(ChannelGauge::default())],
+            vec![Arc::new(EdgeGauge::default())],
+            Arc::new(Budget::new(0)),
+            Arc::clone(&awake) as Arc<dyn Wake>,
+        )
+    });
+    let (mut first, mut second) = (outboxes.next().unwrap(), outboxes.next().unwrap());
+    let stamp = Stamp {
+        timestamp: Timestamp(1_000),
+        born: Moment::ZERO,
+    };
+    for at in 0..1_000 {
+        let at = Timestamp(at);
+        let _ = first.control(Control::Watermark(Watermark::active(at)));
+        let _ = second.control(Control::Watermark(Watermark::active(at)));
+        let _ = second.control(Control::Watermark(Watermark::idle(at)));
+    }
+    assert_ne!(first.push(7, stamp), Taken::Full);
+    let _ = first.control(Control::Watermark(Watermark::idle(Timestamp(1_000))));
+    let mut seen = Vec::new();
+    while let Some(arrival) = gate.receive() {
+        match arrival {
+            Arrival::Control(channel, Control::Watermark(watermark)) => {
+                seen.push((channel, watermark));
+            }
+            Arrival::Batch(in_hand) => gate.recycle(in_hand),
+            other => panic!("{other:?}"),
+        }
+    }
+    let at = Timestamp(999);
+    let expected = [
+        (0, Watermark::active(at)),
+        (1, Watermark::idle(at)),
+        (0, Watermark::idle(Timestamp(1_000))),
+    ];
+    assert_eq!(seen, expected);
 }
 
 /// A closure emits without looking at its outbox in between: credits that have come back meanwhile are there for it.

@@ -78,6 +78,8 @@ pub struct OperatorCounters {
     pub records_skipped: Counter,
     /// Records that came after the watermark had passed what they belong to.
     pub records_late: Counter,
+    /// How often a split of a source was held back because it was too far ahead of the others.
+    pub splits_held: Counter,
     /// The watermark.
     pub watermark: WatermarkGauge,
     /// Nanoseconds from a record's source to here; filled by sinks.
@@ -91,6 +93,7 @@ impl OperatorCounters {
             records_out: Counter::default(),
             records_skipped: Counter::default(),
             records_late: Counter::default(),
+            splits_held: Counter::default(),
             watermark: WatermarkGauge::default(),
             latency: Mutex::new(latency_histogram()),
         })

@@ -22,6 +22,9 @@ use crate::turn::Turn;
 pub enum Signal {
     /// No record with this timestamp or an earlier one follows.
     Watermark(Timestamp),
+    /// There is nothing for now: until the next watermark this input does not hold back others. Who was idle and has
+    /// something says its watermark first, whether or not it has risen.
+    Idle,
     /// Nothing follows: the input is complete.
     End,
 }

@@ -1,5 +1,6 @@
 //! A stage as its task sees it: something to poll, with records in it.
 
+mod confluence;
 mod elided;
 mod feed;
 mod inbox;
@@ -21,6 +22,7 @@ use crate::error::Failure;
 use crate::push::{Ending, Read, Visitor};
 use crate::turn::Turn;
 
+pub use confluence::{Confluence, Said};
 pub(crate) use elided::{Elided, Lend};
 pub use feed::{Fed, Feed};
 pub(crate) use inbox::{InboxStage, Input};

@@ -180,6 +180,7 @@ where
         while let Some(next) = self.queue.take_next() {
             let room = match next {
                 Next::Watermark(watermark) => self.next.signal(Signal::Watermark(watermark), turn),
+                Next::Idle => self.next.signal(Signal::Idle, turn),
                 Next::Result {
                     result,
                     timestamp,
@@ -281,6 +282,10 @@ where
         match signal {
             Signal::Watermark(watermark) => {
                 self.queue.add_watermark(watermark);
+                self.room()
+            }
+            Signal::Idle => {
+                self.queue.add_idle();
                 self.room()
             }
             Signal::End => {

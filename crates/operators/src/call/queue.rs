@@ -27,7 +27,11 @@ pub(crate) struct Queue<T, B> {
 
 enum Slot<T, B> {
     Call(Box<Waiting<T, B>>),
-    Watermark(Timestamp),
+    /// What is said of event time between two calls: a watermark, that the input is idle, or one after the other.
+    Time {
+        watermark: Option<Timestamp>,
+        is_idle: bool,
+    },
 }
 
 /// A call in the queue.
@@ -50,6 +54,7 @@ pub(crate) enum Next<T, B> {
         born: Moment,
     },
     Watermark(Timestamp),
+    Idle,
 }
 
 impl<T, B> Queue<T, B> {
@@ -91,16 +96,36 @@ impl<T, B> Queue<T, B> {
     }
 
     /// Adds a watermark; one that directly follows another one takes its place.
-    pub(crate) fn add_watermark(&mut self, watermark: Timestamp) {
-        if let Some(mut last) = self.slots.last_entry()
-            && let Slot::Watermark(last) = last.get_mut()
-        {
-            *last = watermark;
-            return;
+    pub(crate) fn add_watermark(&mut self, at: Timestamp) {
+        let (watermark, is_idle) = self.last_time();
+        (*watermark, *is_idle) = (Some(at), false);
+    }
+
+    /// The input is idle behind what is in the queue.
+    pub(crate) fn add_idle(&mut self) {
+        let (_, is_idle) = self.last_time();
+        *is_idle = true;
+    }
+
+    /// The last slot, which is no call's.
+    fn last_time(&mut self) -> (&mut Option<Timestamp>, &mut bool) {
+        let last = self.slots.last_key_value();
+        if !matches!(last, Some((_, Slot::Time { .. }))) {
+            let number = self.next;
+            self.put(Slot::Time {
+                watermark: None,
+                is_idle: false,
+            });
+            self.barrier.get_or_insert(number);
         }
-        let number = self.next;
-        self.put(Slot::Watermark(watermark));
-        self.barrier.get_or_insert(number);
+        let last = self
+            .slots
+            .last_entry()
+            .map(std::collections::btree_map::OccupiedEntry::into_mut);
+        match last {
+            Some(Slot::Time { watermark, is_idle }) => (watermark, is_idle),
+            _ => unreachable!("it has just been put there"),
+        }
     }
 
     /// A call has ended.
@@ -120,7 +145,7 @@ impl<T, B> Queue<T, B> {
         match self.slots.first_key_value() {
             Some((_, Slot::Call(call))) if self.ordered => call.result.is_some(),
             Some((_, Slot::Call(_))) => !self.done.is_empty(),
-            Some((_, Slot::Watermark(_))) => true,
+            Some((_, Slot::Time { .. })) => true,
             None => false,
         }
     }
@@ -128,18 +153,26 @@ impl<T, B> Queue<T, B> {
     /// Takes what may leave now.
     pub(crate) fn take_next(&mut self) -> Option<Next<T, B>> {
         let number = match self.slots.first_key_value()? {
-            (number, Slot::Watermark(_)) => *number,
+            (number, Slot::Time { .. }) => *number,
             (number, Slot::Call(call)) if self.ordered => {
                 call.result.as_ref()?;
                 *number
             }
             (_, Slot::Call(_)) => self.done.pop_front()?,
         };
+        if let Some(Slot::Time {
+            watermark,
+            is_idle: true,
+        }) = self.slots.get_mut(&number)
+            && let Some(at) = watermark.take()
+        {
+            return Some(Next::Watermark(at));
+        }
         let slot = self.slots.remove(&number);
         match slot.expect("what has ended stays until it is taken") {
-            Slot::Watermark(watermark) => {
+            Slot::Time { watermark, .. } => {
                 self.find_barrier();
-                Some(Next::Watermark(watermark))
+                Some(watermark.map_or(Next::Idle, Next::Watermark))
             }
             Slot::Call(call) => {
                 self.calls -= 1;
@@ -156,7 +189,7 @@ impl<T, B> Queue<T, B> {
     pub(crate) fn records(&self) -> impl Iterator<Item = (Timestamp, &T)> {
         self.slots.values().filter_map(|slot| match slot {
             Slot::Call(call) => Some((call.timestamp, &call.record)),
-            Slot::Watermark(_) => None,
+            Slot::Time { .. } => None,
         })
     }
 
@@ -178,7 +211,7 @@ impl<T, B> Queue<T, B> {
         self.barrier = None;
         for (number, slot) in &self.slots {
             match slot {
-                Slot::Watermark(_) => {
+                Slot::Time { .. } => {
                     self.barrier = Some(*number);
                     return;
                 }
@@ -201,6 +234,7 @@ mod tests {
     enum Act {
         Add,
         Watermark,
+        Idle,
         /// Ends one of the calls that run.
         End(prop::sample::Index),
         Take,
@@ -210,6 +244,7 @@ mod tests {
         prop_oneof![
             3 => Just(Act::Add),
             1 => Just(Act::Watermark),
+            1 => Just(Act::Idle),
             3 => any::<prop::sample::Index>().prop_map(Act::End),
             3 => Just(Act::Take),
         ]
@@ -224,6 +259,7 @@ mod tests {
     enum Item {
         Call(u64),
         Watermark(i64),
+        Idle,
     }
 
     fn check(ordered: bool, acts: Vec<Act>) -> Result<(), TestCaseError> {
@@ -239,6 +275,10 @@ mod tests {
                 out.push(Item::Watermark(watermark));
                 true
             }
+            Some(Next::Idle) => {
+                out.push(Item::Idle);
+                true
+            }
             None => false,
         };
         for (time, act) in acts.into_iter().enumerate() {
@@ -252,6 +292,10 @@ mod tests {
                 Act::Watermark => {
                     queue.add_watermark(Timestamp(time as i64));
                     into.push(Item::Watermark(time as i64));
+                }
+                Act::Idle => {
+                    queue.add_idle();
+                    into.push(Item::Idle);
                 }
                 Act::End(index) if !running.is_empty() => {
                     let number = running.swap_remove(index.index(running.len()));
@@ -273,24 +317,33 @@ mod tests {
         while take(&mut queue) {}
         prop_assert!(queue.is_empty() && queue.calls() == 0);
 
-        // Every call came out once, and before and after the watermarks that it went in between.
-        let watermarks = |items: &[Item], call: u64| {
-            let at = items.iter().position(|item| *item == Item::Call(call));
-            let before = items[..at.expect("every call is there")].iter();
-            before
-                .filter_map(|item| match item {
-                    Item::Watermark(watermark) => Some(*watermark),
-                    Item::Call(_) => None,
+        // Every call came out once, with the same said of event time before it.
+        let time = |items: &[Item]| {
+            items
+                .iter()
+                .fold((None, false), |(at, _), item| match item {
+                    Item::Watermark(later) => (at.max(Some(*later)), false),
+                    Item::Idle => (at, true),
+                    Item::Call(_) => unreachable!("calls are left out"),
                 })
-                .max()
         };
+        let time_before = |items: &[Item], call: Option<u64>| {
+            let call = call.map(Item::Call);
+            let before = items.iter().take_while(|item| Some(**item) != call);
+            let before = before.filter(|item| !matches!(item, Item::Call(_)));
+            time(&before.copied().collect::<Vec<_>>())
+        };
+        prop_assert_eq!(time_before(&into, None), time_before(&out, None));
         let calls = |items: &[Item]| -> Vec<_> {
             let calls = items.iter().filter(|item| matches!(item, Item::Call(_)));
             calls.copied().collect()
         };
         for item in calls(&into) {
             let Item::Call(call) = item else { continue };
-            prop_assert_eq!(watermarks(&into, call), watermarks(&out, call));
+            prop_assert_eq!(
+                time_before(&into, Some(call)),
+                time_before(&out, Some(call))
+            );
         }
         let mut found = calls(&out);
         if !ordered {

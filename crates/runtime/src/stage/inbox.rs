@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use levada_core::{Origin, Room, Timestamp};
-use levada_network::{Arrival, Control, Gate, InHand, Unread};
+use levada_network::{Arrival, Control, Gate, InHand, Unread, Watermark};
 use levada_state::StateError;
 
 use crate::error::Failure;
 use crate::metrics::OperatorCounters;
 use crate::push::{Downstream, Ending, Push, Read, Signal, Visitor};
-use crate::stage::{Progress, Stage};
+use crate::stage::{Confluence, Progress, Stage};
 use crate::turn::Turn;
 
 /// The operator behind the gates: one that takes records, or one that only reads them.
@@ -42,9 +42,12 @@ pub(crate) struct InboxStage<W> {
     next_gate: usize,
     input: Input<W>,
     in_hand: Option<(usize, InHand<W>)>,
-    /// By gate and channel; the input's watermark is the least of them.
-    watermarks: Vec<Vec<Timestamp>>,
-    watermark: Timestamp,
+    /// The event time of all channels of all gates.
+    time: Confluence,
+    /// By gate: the number of its first channel.
+    first_channel: Vec<usize>,
+    /// The input is idle, and the chain is to be told when it has room.
+    owes_idle: bool,
     /// Channels whose end has not come.
     open: usize,
     ended: bool,
@@ -59,17 +62,22 @@ impl<W> InboxStage<W> {
         operator: Origin,
         counters: Arc<OperatorCounters>,
     ) -> Self {
-        let watermarks: Vec<Vec<_>> = gates
+        let mut channels = 0;
+        let first_channel = gates
             .iter()
-            .map(|gate| vec![Timestamp::MIN; gate.channels()])
+            .map(|gate| {
+                channels += gate.channels();
+                channels - gate.channels()
+            })
             .collect();
         Self {
             next_gate: 0,
             input,
             in_hand: None,
-            open: watermarks.iter().map(Vec::len).sum(),
-            watermarks,
-            watermark: Timestamp::MIN,
+            open: channels,
+            time: Confluence::new(channels),
+            first_channel,
+            owes_idle: false,
             gates,
             ended: false,
             operator,
@@ -81,6 +89,11 @@ impl<W> InboxStage<W> {
         loop {
             if self.input.chain().resume(turn).is_full() {
                 return Progress::of_full(turn);
+            }
+            if self.owes_idle {
+                self.owes_idle = false;
+                let _ = self.input.chain().signal(Signal::Idle, turn);
+                continue;
             }
             if self.ended {
                 return Progress::Ended;
@@ -98,8 +111,17 @@ impl<W> InboxStage<W> {
                 continue;
             }
             match self.receive() {
-                None => return Progress::Idle,
+                None => {
+                    let now = turn.look();
+                    turn.splits.found_nothing(0, now);
+                    // Whoever counts the time without records does so now.
+                    if self.input.chain().resume(turn).is_full() {
+                        return Progress::of_full(turn);
+                    }
+                    return Progress::Idle;
+                }
                 Some((gate, Arrival::Batch(batch))) => {
+                    turn.splits.is_busy(0);
                     turn.set_born(batch.born());
                     self.input.chain().mark(turn);
                     self.counters
@@ -108,11 +130,12 @@ impl<W> InboxStage<W> {
                     self.in_hand = Some((gate, batch));
                 }
                 Some((gate, Arrival::Control(channel, Control::Watermark(watermark)))) => {
-                    self.raise(gate, channel, watermark, turn);
+                    self.hear(gate, channel, watermark, turn);
                 }
                 Some((gate, Arrival::Control(channel, Control::End))) => {
                     self.open -= 1;
-                    self.raise(gate, channel, Timestamp::MAX, turn);
+                    let end = Watermark::active(Timestamp::MAX);
+                    self.hear(gate, channel, end, turn);
                 }
                 Some((_, Arrival::Control(_, Control::Barrier(_)) | Arrival::Priority { .. })) => {
                     let _ = turn.fail(&self.operator, "a barrier came, but nobody takes snapshots");
@@ -147,7 +170,7 @@ impl<W> InboxStage<W> {
         self.gates[gate].recycle(batch);
         let late = turn.spend_batch();
         if let Some(watermark) = watermark {
-            self.raise(gate, channel, watermark, turn);
+            self.hear(gate, channel, watermark, turn);
         }
         room.and(late)
     }
@@ -163,16 +186,17 @@ impl<W> InboxStage<W> {
         None
     }
 
-    /// A channel's watermark has risen; the input's may rise with it.
-    fn raise(&mut self, gate: usize, channel: u32, watermark: Timestamp, turn: &mut Turn) {
-        self.watermarks[gate][channel as usize] = watermark;
-        let least = self.watermarks.iter().flatten().copied().min();
-        if let Some(least) = least
-            && least > self.watermark
-        {
-            self.watermark = least;
-            // Whether there is room is asked again before anything follows.
-            let _ = self.input.chain().signal(Signal::Watermark(least), turn);
+    /// A channel says how far it is in event time; the input may have something to say with it.
+    fn hear(&mut self, gate: usize, channel: u32, watermark: Watermark, turn: &mut Turn) {
+        let channel = self.first_channel[gate] + channel as usize;
+        let Some(said) = self.time.hear(channel, watermark) else {
+            return;
+        };
+        // Whether there is room is asked again before anything follows.
+        self.owes_idle = said.is_idle;
+        if let Some(at) = said.watermark {
+            self.counters.watermark.set(at);
+            let _ = self.input.chain().signal(Signal::Watermark(at), turn);
         }
     }
 }
@@ -180,6 +204,9 @@ impl<W> InboxStage<W> {
 impl<W: Send + Sync> Stage for InboxStage<W> {
     fn poll(&mut self, turn: &mut Turn) -> Progress {
         let progress = self.advance(turn);
+        if progress == Progress::Blocked {
+            turn.splits.restart_idleness();
+        }
         progress.after_tending(self.input.chain().tend(turn))
     }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use levada_core::codec::CodecError;
-use levada_core::{Exchange, Origin, Room};
-use levada_network::{Control, Outbox, Routing, Taken};
+use levada_core::{Exchange, Origin, Room, Timestamp};
+use levada_network::{Control, Outbox, Routing, Taken, Watermark};
 use levada_state::StateError;
 
 use crate::error::Failure;
@@ -14,13 +14,18 @@ use crate::turn::Turn;
 /// Sends records through an outbox.
 pub(crate) struct Sender<T, R> {
     outbox: Outbox<T, R>,
+    watermark: Timestamp,
     /// The operator before the exchange and the step that made it, for the message about a type that cannot travel.
     operator: Origin,
 }
 
 impl<T: Exchange, R: Routing<T>> Sender<T, R> {
     pub(crate) fn new(outbox: Outbox<T, R>, operator: Origin) -> Self {
-        Self { outbox, operator }
+        Self {
+            outbox,
+            watermark: Timestamp::MIN,
+            operator,
+        }
     }
 
     #[inline(never)]
@@ -44,7 +49,11 @@ impl<T: Exchange, R: Routing<T>> Downstream for Sender<T, R> {
 
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
         let control = match signal {
-            Signal::Watermark(watermark) => Control::Watermark(watermark),
+            Signal::Watermark(watermark) => {
+                self.watermark = watermark;
+                Control::Watermark(Watermark::active(watermark))
+            }
+            Signal::Idle => Control::Watermark(Watermark::idle(self.watermark)),
             Signal::End => Control::End,
         };
         if self.outbox.control(control).is_full() {
