@@ -109,6 +109,7 @@ impl fmt::Display for Report {
             if skipped > 0 {
                 writeln!(f, "{} skipped {} records", operator.name, Count(skipped))?;
             }
+            fmt_event_time(f, operator)?;
         }
         for operator in &self.metrics.operators {
             if let Some(latency) = operator.latency.filter(|latency| latency.count > 0) {
@@ -207,6 +208,28 @@ impl Report {
             share(&tasks, |task| task.times.waiting),
         ]
     }
+}
+
+/// What there is to say of event time: nothing, unless the program uses it.
+fn fmt_event_time(f: &mut fmt::Formatter<'_>, operator: &OperatorMetrics) -> fmt::Result {
+    let name = &operator.name;
+    if operator.sum_late() > 0 {
+        writeln!(
+            f,
+            "{name} dropped {} late records",
+            Count(operator.sum_late())
+        )?;
+    }
+    if operator.sum_splits_held() > 0 {
+        let times = Count(operator.sum_splits_held());
+        writeln!(f, "{name} held back splits {times} times")?;
+    }
+    if let Some(lag) = operator.watermark_lag_millis {
+        let span = Duration::from_millis(lag.unsigned_abs());
+        let side = if lag < 0 { "ahead of" } else { "behind" };
+        writeln!(f, "watermark at {name}: {span:?} {side} the time of day")?;
+    }
+    Ok(())
 }
 
 fn fmt_histogram(f: &mut fmt::Formatter<'_>, of: &str, metric: &UserMetric) -> fmt::Result {

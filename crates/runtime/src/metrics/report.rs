@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
-use levada_core::{Clock, Moment};
+use levada_core::{Clock, Moment, Timestamp};
 use levada_graph::{EdgeId, NodeId, NodeKind, Plan};
 use levada_network::{Budget, ChannelGauge, EdgeGauge};
 use serde::Serialize;
@@ -90,6 +90,15 @@ pub struct OperatorMetrics {
     pub records_out: Vec<u64>,
     /// Records left out because of an error that the program asked to pass over, by subtask.
     pub records_skipped: Vec<u64>,
+    /// Records that came too late for what they belong to and were dropped, by subtask.
+    pub records_late: Vec<u64>,
+    /// How often a split was held back because it was too far ahead of the others, by subtask of a source.
+    pub splits_held: Vec<u64>,
+    /// How far it is in event time, in milliseconds, by subtask; none before its first watermark.
+    pub watermark: Vec<Option<i64>>,
+    /// By how many milliseconds the subtask that is the least far is behind the time of day; none if no subtask is between
+    /// its first watermark and its end.
+    pub watermark_lag_millis: Option<i64>,
     /// Of a sink: from a record's source to here.
     pub latency: Option<LatencyMetrics>,
 }
@@ -223,7 +232,7 @@ impl Registry {
         JobMetrics {
             age_nanos: now.nanos_since(self.started),
             tasks: self.task_metrics(now),
-            operators: self.operator_metrics(),
+            operators: self.operator_metrics(self.clock.wall()),
             edges: self.edge_metrics(now),
             overdraft: OverdraftMetrics {
                 bytes: self.budget.used(),
@@ -254,7 +263,7 @@ impl Registry {
         metrics
     }
 
-    fn operator_metrics(&self) -> Vec<OperatorMetrics> {
+    fn operator_metrics(&self, wall: Timestamp) -> Vec<OperatorMetrics> {
         let graph = self.plan.graph();
         graph
             .nodes()
@@ -262,6 +271,7 @@ impl Registry {
             .map(|id| {
                 let node = graph.node(id);
                 let counters = &self.operators[id.0 as usize];
+                let watermarks = counters.iter().map(|c| c.watermark.get());
                 OperatorMetrics {
                     name: node.origin.name().to_owned(),
                     kind: node.kind,
@@ -270,6 +280,10 @@ impl Registry {
                     records_in: counters.iter().map(|c| c.records_in.get()).collect(),
                     records_out: counters.iter().map(|c| c.records_out.get()).collect(),
                     records_skipped: counters.iter().map(|c| c.records_skipped.get()).collect(),
+                    records_late: counters.iter().map(|c| c.records_late.get()).collect(),
+                    splits_held: counters.iter().map(|c| c.splits_held.get()).collect(),
+                    watermark: watermarks.clone().map(|w| w.map(|w| w.0)).collect(),
+                    watermark_lag_millis: lag(watermarks.flatten(), wall),
                     latency: (node.kind == NodeKind::Sink).then(|| latency(counters)),
                 }
             })
@@ -311,6 +325,11 @@ impl Registry {
             })
             .collect()
     }
+}
+
+fn lag(watermarks: impl Iterator<Item = Timestamp>, wall: Timestamp) -> Option<i64> {
+    let least = watermarks.filter(|watermark| *watermark < Timestamp::MAX);
+    Some(wall.0.saturating_sub(least.min()?.0))
 }
 
 fn latency(counters: &[Arc<OperatorCounters>]) -> LatencyMetrics {
@@ -376,6 +395,18 @@ impl OperatorMetrics {
     #[must_use]
     pub fn sum_out(&self) -> u64 {
         self.records_out.iter().sum()
+    }
+
+    /// Records that came too late, of all subtasks.
+    #[must_use]
+    pub fn sum_late(&self) -> u64 {
+        self.records_late.iter().sum()
+    }
+
+    /// How often the splits of a source were held back.
+    #[must_use]
+    pub fn sum_splits_held(&self) -> u64 {
+        self.splits_held.iter().sum()
     }
 
     /// Records left out by all subtasks.
