@@ -36,8 +36,9 @@ impl<H, S> Pipe<H, S> {
         }
     }
 
-    /// The pipe with one more step.
-    pub(crate) fn then<N>(
+    /// The pipe with one more step. Hidden: for `levada-testing`, whose steps are no operators of a program.
+    #[doc(hidden)]
+    pub fn then<N>(
         self,
         method: &'static str,
         place: Place,

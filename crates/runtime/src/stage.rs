@@ -15,6 +15,7 @@ mod two;
 use levada_core::key::KeyError;
 use levada_core::{Key, KeyGroup, KeyGroups, Room};
 use levada_network::HasKeyGroup;
+pub use levada_network::Watermark;
 use levada_state::StateError;
 use serde::{Deserialize, Serialize};
 

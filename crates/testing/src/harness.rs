@@ -1,16 +1,21 @@
 //! An operator on its own: records in, records out, its state saved and restored at any parallelism.
 
-use std::collections::VecDeque;
+mod input;
+mod output;
+
+use std::mem;
+use std::panic::Location;
 use std::sync::Arc;
+use std::time::Duration;
 
 use levada::{Flow, Job, Stream};
 use levada_core::sync::Mutex;
-use levada_core::{BoxError, Origin, Wake};
-use levada_runtime::{
-    Intake, Reader, ReaderContext, Source, SourceContext, StateError, Status, Visitor,
-};
+use levada_core::{BoxError, Origin, Timestamp};
+use levada_runtime::{StateError, Visitor};
 use levada_state::{KeyedState, OperatorState, Snapshot};
 
+use crate::harness::input::{Event, HarnessSource, Input, Unfolding};
+use crate::harness::output::{HarnessSink, Output, Watching};
 use crate::simulation::{Simulated, Simulation};
 
 /// Runs operators between an input that the test fills and an output that it takes.
@@ -32,7 +37,7 @@ use crate::simulation::{Simulated, Simulation};
 /// ```
 pub struct Harness<I, O> {
     input: Arc<Input<I>>,
-    output: Arc<Mutex<Vec<O>>>,
+    output: Arc<Mutex<Output<O>>>,
     simulated: Simulated,
 }
 
@@ -53,16 +58,20 @@ where
         F: Flow<Item = O>,
     {
         let input = Arc::new(Input::default());
-        let output = Arc::new(Mutex::new(Vec::new()));
+        let output = Output::new();
         let simulated = simulation.start(|job: &Job| {
-            let out = Arc::clone(&output);
+            let place = Location::caller();
             let records = job
                 .source("input", HarnessSource(Arc::clone(&input)))
+                .open()
+                .then("unfold", place, |steps, _| Unfolding(steps))
                 .stream();
-            operators(records).sink(
-                "output",
-                levada::connectors::for_each(move |record| out.lock().push(record)),
-            );
+            operators(records)
+                .open()
+                .then("watch", place, |steps, _| {
+                    Watching::new(steps, Arc::clone(&output))
+                })
+                .sink("output", HarnessSink(Arc::clone(&output)));
         })?;
         Ok(Self {
             input,
@@ -88,24 +97,87 @@ where
         Ok(harness)
     }
 
-    /// Brings in records, and lets the operators work until nothing moves.
+    /// Brings in records without event time, and lets the operators work until nothing moves: time passes until no timer is
+    /// set. For operators that set timers again and again, or where it matters when one fires, there are
+    /// [`feed`](Harness::feed) and [`advance`](Harness::advance).
     ///
     /// # Panics
     /// If the job ends, which it does only if it fails.
     pub fn push(&mut self, records: impl IntoIterator<Item = I>) {
         self.feed(records);
-        self.simulated.settle();
-        assert!(!self.simulated.is_done(), "the operators have failed");
+        self.settle();
+    }
+
+    /// Brings in records with their event times, and lets the operators work until nothing moves.
+    ///
+    /// # Panics
+    /// As [`push`](Harness::push).
+    pub fn push_at(&mut self, records: impl IntoIterator<Item = (I, i64)>) {
+        self.feed_at(records);
+        self.settle();
+    }
+
+    /// Says that no record with this timestamp or an earlier one follows, and lets the operators work until nothing moves.
+    ///
+    /// # Panics
+    /// As [`push`](Harness::push).
+    pub fn watermark(&mut self, at: i64) {
+        self.feed_watermark(at);
+        self.settle();
+    }
+
+    /// Says that there is nothing for now, and lets the operators work until nothing moves. The next record or watermark
+    /// makes the input active again.
+    ///
+    /// # Panics
+    /// As [`push`](Harness::push).
+    pub fn idle(&mut self) {
+        self.feed_idle();
+        self.settle();
     }
 
     /// Brings in records without letting the operators work.
     pub fn feed(&mut self, records: impl IntoIterator<Item = I>) {
-        self.input.change(|state| state.records.extend(records));
+        let records = records.into_iter();
+        self.input
+            .add(records.map(|record| Event::Record(record, Timestamp::MIN)));
+    }
+
+    /// Brings in records with their event times, without letting the operators work.
+    pub fn feed_at(&mut self, records: impl IntoIterator<Item = (I, i64)>) {
+        let records = records.into_iter();
+        self.input
+            .add(records.map(|(record, at)| Event::Record(record, Timestamp(at))));
+    }
+
+    /// A watermark behind what has been brought in, without letting the operators work.
+    pub fn feed_watermark(&mut self, at: i64) {
+        self.input.add([Event::Watermark(Timestamp(at))]);
+    }
+
+    /// Idleness behind what has been brought in, without letting the operators work.
+    pub fn feed_idle(&mut self) {
+        self.input.add([Event::Idle]);
+    }
+
+    /// Lets virtual time pass, and the operators work meanwhile; the time of day moves with it, from the epoch on. What is
+    /// due later does not happen. A record may wait for the buffer timeout (0.1 s) in each exchange.
+    ///
+    /// # Panics
+    /// As [`push`](Harness::push).
+    pub fn advance(&mut self, span: Duration) {
+        self.simulated.advance(span);
+        assert!(!self.simulated.is_done(), "the operators have failed");
+    }
+
+    fn settle(&mut self) {
+        self.simulated.settle();
+        assert!(!self.simulated.is_done(), "the operators have failed");
     }
 
     /// Ends the input.
     pub fn end(&mut self) {
-        self.input.change(|state| state.ended = true);
+        self.input.end();
     }
 
     /// Ends the input, and lets the operators come to their end.
@@ -121,7 +193,25 @@ where
 
     /// Takes what has come out.
     pub fn output(&mut self) -> Vec<O> {
-        std::mem::take(&mut *self.output.lock())
+        let records = self.output_at().into_iter();
+        records.map(|(record, _)| record).collect()
+    }
+
+    /// Takes what has come out, with its event times.
+    pub fn output_at(&mut self) -> Vec<(O, Timestamp)> {
+        mem::take(&mut self.output.lock().records)
+    }
+
+    /// Takes the watermarks that have come out, as somebody hears them who reads all subtasks: each is higher than the one
+    /// before.
+    pub fn output_watermarks(&mut self) -> Vec<Timestamp> {
+        mem::take(&mut self.output.lock().watermarks)
+    }
+
+    /// Whether all subtasks say that there is nothing for now.
+    #[must_use]
+    pub fn output_is_idle(&self) -> bool {
+        self.output.lock().is_idle()
     }
 
     /// The simulation, for a test that goes on step by step.
@@ -175,89 +265,4 @@ impl Visitor for Restore<'_> {
         self.0
             .read_operator(operator.name(), subtask, parallelism, state)
     }
-}
-
-/// The records that the test brings in.
-struct Input<T> {
-    state: Mutex<InputState<T>>,
-}
-
-struct InputState<T> {
-    records: VecDeque<T>,
-    ended: bool,
-    reader: Option<Arc<dyn Wake>>,
-}
-
-impl<T> Default for Input<T> {
-    fn default() -> Self {
-        Self {
-            state: Mutex::new(InputState {
-                records: VecDeque::new(),
-                ended: false,
-                reader: None,
-            }),
-        }
-    }
-}
-
-impl<T> Input<T> {
-    fn change(&self, change: impl FnOnce(&mut InputState<T>)) {
-        let mut state = self.state.lock();
-        change(&mut state);
-        let reader = state.reader.clone();
-        drop(state);
-        if let Some(reader) = reader {
-            reader.wake();
-        }
-    }
-}
-
-struct HarnessSource<T>(Arc<Input<T>>);
-
-impl<T: Send + 'static> Source for HarnessSource<T> {
-    type Out = T;
-    type Split = ();
-    type Reader = HarnessReader<T>;
-
-    fn splits(&self, _: &SourceContext) -> Result<Vec<()>, BoxError> {
-        Ok(vec![()])
-    }
-
-    fn open(
-        &self,
-        (): (),
-        _: Option<()>,
-        context: &ReaderContext,
-    ) -> Result<HarnessReader<T>, BoxError> {
-        self.0.state.lock().reader = Some(Arc::clone(&context.waker));
-        Ok(HarnessReader(Arc::clone(&self.0)))
-    }
-
-    fn parallelism_max(&self) -> Option<(usize, &'static str)> {
-        Some((1, "a test brings in its records one after the other"))
-    }
-}
-
-struct HarnessReader<T>(Arc<Input<T>>);
-
-impl<T: Send + 'static> Reader for HarnessReader<T> {
-    type Out = T;
-    type Position = ();
-
-    fn read(&mut self, intake: &mut impl Intake<T>) -> Result<Status, BoxError> {
-        while !intake.is_full() {
-            let mut state = self.0.state.lock();
-            let record = state.records.pop_front();
-            let ended = state.ended;
-            drop(state);
-            match record {
-                Some(record) => intake.push(record),
-                None if ended => return Ok(Status::Done),
-                None => return Ok(Status::Idle(None)),
-            }
-        }
-        Ok(Status::More)
-    }
-
-    fn position(&self) {}
 }

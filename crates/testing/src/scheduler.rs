@@ -75,8 +75,8 @@ impl SimulatedScheduler {
         })
     }
 
-    /// Polls one task or future, or lets time pass if it may.
-    pub(crate) fn step(&self, tasks: &[Arc<TaskCell>], may_wait: bool) -> Step {
+    /// Polls one task or future, or lets time pass, to a timer that is due by `until` at the latest.
+    pub(crate) fn step(&self, tasks: &[Arc<TaskCell>], until: Moment) -> Step {
         self.fire();
         match self.pick(tasks) {
             Some(Picked::Task(task)) => {
@@ -92,7 +92,7 @@ impl SimulatedScheduler {
         let task = self.state.lock().timers.keys().next().map(|(at, _)| *at);
         let next = task.into_iter().chain(self.executor.next_timer()).min();
         match next {
-            Some(at) if may_wait => {
+            Some(at) if at <= until => {
                 self.clock.advance_to(at);
                 Step::Waited
             }

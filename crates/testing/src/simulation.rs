@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use levada::metrics::JobMetrics;
 use levada::{BufferOptions, Environment, Job, Runner};
-use levada_core::Clock;
 use levada_core::random::SplitMix64;
+use levada_core::{Clock, Moment};
 use levada_runtime::metrics::Registry;
 use levada_runtime::scheduler::Schedule;
 use levada_runtime::{Coordinator, Error, Event, TaskCell, Visitor, launch};
@@ -246,9 +246,15 @@ impl Simulated {
     /// Lets a peer in the network act, and polls one task or moves time to the next timer. False if none of this is
     /// possible.
     pub fn step(&mut self) -> bool {
+        self.step_until(Moment::NEVER)
+    }
+
+    /// A step that does not move time beyond a moment.
+    fn step_until(&mut self, until: Moment) -> bool {
         let acted = self.network.step();
         // Peers are quick: time stands still while one of them has something to do.
-        let step = self.scheduler.step(&self.tasks, !acted);
+        let until = if acted { Moment::ZERO } else { until };
+        let step = self.scheduler.step(&self.tasks, until);
         let events = self.coordinator().hear();
         let heard = !events.is_empty();
         self.events.extend(events);
@@ -258,6 +264,14 @@ impl Simulated {
     /// Goes on until nothing can run and no timer is set, or the job has ended.
     pub fn settle(&mut self) {
         while !self.is_done() && self.step() {}
+    }
+
+    /// Lets virtual time pass: what is due meanwhile is done, and nothing that is due later. Every poll takes some
+    /// microseconds, so that a little more may pass.
+    pub fn advance(&mut self, span: Duration) {
+        let until = self.clock.now() + span;
+        while !self.is_done() && self.step_until(until) {}
+        self.clock.advance_to(until);
     }
 
     /// Goes on until a condition holds; false if the job ended or got stuck before.
