@@ -44,7 +44,7 @@ mod side;
 mod stream;
 mod windowed;
 
-pub use args::CommonFlags;
+pub use args::{CommonFlags, PlanFormat, ReportTo};
 pub use connected::{Broadcast, Connected, KeyedBroadcast, KeyedConnected};
 pub use entry::main;
 pub use error::{Error, JobResult, Result};

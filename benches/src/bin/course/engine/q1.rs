@@ -1,0 +1,15 @@
+//! `q1`: bids in another currency.
+
+use levada::prelude::*;
+
+use crate::event::Event;
+use crate::row::Converted;
+
+pub(super) fn convert(events: impl Flow<Item = Event>) -> impl Flow<Item = Converted> {
+    events.flat_map(Event::into_bid).map(|bid| Converted {
+        auction: bid.auction,
+        bidder: bid.bidder,
+        price: bid.price * 908 / 1000,
+        date_time: bid.date_time,
+    })
+}
