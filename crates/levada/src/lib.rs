@@ -63,7 +63,7 @@ pub use levada_operators::window::{self, sliding, tumbling};
 pub use levada_operators::{
     Aggregate, Aggregates, AggregatingState, BroadcastContext, BroadcastProcess, CallError, Calls,
     CoContext, CoProcess, Context, KeyedContext, KeysContext, ListState, MapState, OpenContext,
-    OutputEmitter, Permanent, Process, Reducer, ReducingState, SharedContext, SideOutput,
+    OutputEmitter, Permanent, Process, Reducer, ReducingState, SharedContext, SideOutput, Timer,
     ValueState, WatermarkGenerator, Watermarks, aggregate, time,
 };
 pub use levada_runtime::metrics;

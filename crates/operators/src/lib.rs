@@ -20,7 +20,7 @@ pub use deduplicate::Deduplicate;
 pub use kinds::{AggregatingState, ListState, MapState, Reducer, ReducingState, ValueState};
 pub use process::{
     BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, KeyedContext, KeysContext,
-    OpenContext, OutputEmitter, Process, ProcessNode, SharedContext, SideOutput, SidePorts,
+    OpenContext, OutputEmitter, Process, ProcessNode, SharedContext, SideOutput, SidePorts, Timer,
 };
 pub use running::RunningNode;
 pub use time::{WatermarkGenerator, Watermarks};

@@ -10,6 +10,8 @@ pub(crate) mod outputs;
 mod shared;
 pub(crate) mod side;
 mod single;
+mod timer;
+mod times;
 
 pub use broadcast::{BroadcastContext, BroadcastProcess, Informed, InformedWithoutKeys};
 pub use connected::{CoProcess, Connected};
@@ -20,3 +22,4 @@ pub use node::{ProcessNode, SidePorts};
 pub use operator::{Logic, Parts};
 pub use side::SideOutput;
 pub use single::{Process, Single};
+pub use timer::Timer;

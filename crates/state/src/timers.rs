@@ -106,6 +106,12 @@ impl<K: Key> Timers<K> {
         self.by_key.find(key).map(|place| self.by_key.group(place))
     }
 
+    /// All timers with the groups of their keys, in no particular order.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, KeyGroup, Timestamp)> {
+        let keys = self.by_key.iter();
+        keys.flat_map(|(key, times, group)| times.iter().map(move |at| (key, group, *at)))
+    }
+
     fn remove(&mut self, key: &K, at: Timestamp) -> bool {
         let Some(place) = self.by_key.find(key) else {
             return false;

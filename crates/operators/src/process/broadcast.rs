@@ -4,7 +4,7 @@ use levada_core::{BoxError, Exchange, Key, State};
 use levada_runtime::{KeyedRecord, ToAll, Turn, Two};
 
 use crate::process::operator::{Logic, Parts};
-use crate::process::{KeyedContext, KeysContext, OpenContext, SharedContext};
+use crate::process::{KeyedContext, KeysContext, OpenContext, SharedContext, Timer};
 
 /// An operator of the user's that holds its records against state that is broadcast: rules, prices, settings.
 ///
@@ -13,7 +13,7 @@ use crate::process::{KeyedContext, KeysContext, OpenContext, SharedContext};
 /// nothing but the record and the shared state, and where the broadcast stream has several senders, not on their order.
 /// There is no order between the inputs: a record may come before the rule that is meant for it.
 ///
-/// Behind a stream without keys, `Key` and `State` are `()`.
+/// Behind a stream without keys, `Key` and `State` are `()`, and there are no timers.
 pub trait BroadcastProcess: Clone + Send + 'static {
     /// What the records of the main input are grouped by.
     type Key: Key;
@@ -52,6 +52,11 @@ pub trait BroadcastProcess: Clone + Send + 'static {
         shared: &mut Self::Shared,
         context: &mut SharedContext<'_, Self>,
     );
+
+    /// Called for each [`Timer`] of a key that is due. Without keys there are no timers: setting one fails the job.
+    fn timer(&self, timer: Timer, shared: &Self::Shared, context: &mut BroadcastContext<'_, Self>) {
+        let _ = (timer, shared, context);
+    }
 
     /// Called once in each subtask that was built: after the last record, a cancel, a failure, or when another subtask
     /// could not be opened.
@@ -105,6 +110,11 @@ impl<P: BroadcastProcess> Logic for Informed<P> {
         }
     }
 
+    fn timer(&self, key: &P::Key, timer: Timer, parts: &mut Parts<'_, Self>, turn: &mut Turn) {
+        let mut context = KeyedContext::new(key, None, parts.values, parts.outputs, turn);
+        self.0.timer(timer, parts.shared.get(), &mut context);
+    }
+
     fn close(&mut self) -> Result<(), BoxError> {
         self.0.close()
     }
@@ -144,6 +154,10 @@ where
                     .broadcast(record, parts.shared.get_mut(), &mut context);
             }
         }
+    }
+
+    fn timer(&self, (): &(), _: Timer, _: &mut Parts<'_, Self>, _: &mut Turn) {
+        unreachable!("without keys no timer can be set")
     }
 
     fn close(&mut self) -> Result<(), BoxError> {

@@ -4,7 +4,7 @@ use levada_core::{BoxError, Exchange, Key, State};
 use levada_runtime::{KeyedRecord, Turn, Two};
 
 use crate::process::operator::{Logic, Parts};
-use crate::process::{CoContext, KeyedContext, OpenContext};
+use crate::process::{CoContext, KeyedContext, OpenContext, Timer};
 
 /// An operator of the user's with two inputs, whose records meet in the state of their key.
 ///
@@ -36,6 +36,11 @@ pub trait CoProcess: Clone + Send + 'static {
 
     /// Called for each record of the second input.
     fn second(&self, record: &Self::Second, context: &mut CoContext<'_, Self>);
+
+    /// Called for each [`Timer`] of a key that is due.
+    fn timer(&self, timer: Timer, context: &mut CoContext<'_, Self>) {
+        let _ = (timer, context);
+    }
 
     /// Called once in each subtask that was built: after the last record, a cancel, a failure, or when another subtask
     /// could not be opened.
@@ -76,6 +81,11 @@ impl<P: CoProcess> Logic for Connected<P> {
                 self.0.second(&keyed.record, &mut context);
             }
         }
+    }
+
+    fn timer(&self, key: &P::Key, timer: Timer, parts: &mut Parts<'_, Self>, turn: &mut Turn) {
+        let mut context = KeyedContext::new(key, None, parts.values, parts.outputs, turn);
+        self.0.timer(timer, &mut context);
     }
 
     fn close(&mut self) -> Result<(), BoxError> {

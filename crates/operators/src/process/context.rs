@@ -1,13 +1,15 @@
 //! What an operator of the user's sees of its subtask, its key and its outputs.
 
+use std::fmt;
+
 use levada_core::{BoxError, Key, KeyGroup, Origin, State, Timestamp};
 use levada_runtime::Turn;
 use levada_runtime::metrics::user::SubtaskMetrics;
 use levada_state::Place;
 
-use crate::process::keyed::{KeyedValues, give_up};
+use crate::process::keyed::{KeyedValues, NoTimer, give_up};
 use crate::process::outputs::Outputs;
-use crate::process::{BroadcastProcess, CoProcess, Process, SideOutput};
+use crate::process::{BroadcastProcess, CoProcess, Process, SideOutput, Timer};
 
 /// The subtask that a process is opened in.
 #[derive(Clone)]
@@ -44,15 +46,15 @@ impl OpenContext {
     }
 }
 
-/// What a [`Process`] sees while it has a record in hand.
+/// What a [`Process`] sees while it has a record or a timer in hand.
 pub type Context<'a, P> =
     KeyedContext<'a, <P as Process>::Key, <P as Process>::State, <P as Process>::Out>;
 
-/// What a [`CoProcess`] sees while it has a record in hand.
+/// What a [`CoProcess`] sees while it has a record or a timer in hand.
 pub type CoContext<'a, P> =
     KeyedContext<'a, <P as CoProcess>::Key, <P as CoProcess>::State, <P as CoProcess>::Out>;
 
-/// The key of the record in hand, its state, and the outputs.
+/// The key of the record or timer in hand, its state and timers, and the outputs.
 pub struct KeyedContext<'a, K, S, O> {
     key: &'a K,
     group: Option<KeyGroup>,
@@ -87,10 +89,54 @@ impl<'a, K: Key, S: State, O: Send + 'static> KeyedContext<'a, K, S, O> {
         self.key
     }
 
-    /// The record's event time; [`Timestamp::MIN`] if it was given none.
+    /// The record's event time, [`Timestamp::MIN`] if it was given none; in a timer of event time, its time. What is emitted
+    /// carries it.
     #[must_use]
     pub fn timestamp(&self) -> Timestamp {
         self.turn.timestamp
+    }
+
+    /// The watermark: no record with this timestamp or an earlier one is expected, and none has been since it rose. For
+    /// a key whose state was restored it is at least what it was when the state was saved. [`Timestamp::MIN`] before the
+    /// first one, [`Timestamp::MAX`] when the input has ended.
+    #[must_use]
+    pub fn watermark(&self) -> Timestamp {
+        self.values.watermark(self.key, self.group)
+    }
+
+    /// The time of day, which is read with each call.
+    #[must_use]
+    pub fn processing_time(&self) -> Timestamp {
+        self.values.times.processing_time()
+    }
+
+    /// Sets a timer of event time for the key: [`Timer::Event`] says when it fires.
+    pub fn set_timer(&mut self, at: Timestamp) {
+        self.set(Timer::Event(at));
+    }
+
+    /// Deletes the key's timer of this event time, if there is one.
+    pub fn delete_timer(&mut self, at: Timestamp) {
+        self.values.times.delete(self.key, Timer::Event(at));
+    }
+
+    /// Sets a timer of processing time for the key: [`Timer::Processing`] says when it fires.
+    pub fn set_processing_timer(&mut self, at: Timestamp) {
+        self.set(Timer::Processing(at));
+    }
+
+    /// Deletes the key's timer of this processing time, if there is one.
+    pub fn delete_processing_timer(&mut self, at: Timestamp) {
+        self.values.times.delete(self.key, Timer::Processing(at));
+    }
+
+    fn set(&mut self, timer: Timer) {
+        match self.values.set_timer(self.key, self.group, timer) {
+            Ok(()) => {}
+            Err(NoTimer::Unhashed(error)) => self.fail(error),
+            Err(NoTimer::Unkept(error)) => self.fail(error),
+            Err(NoTimer::NoKeys) => self.fail(WithoutKeys),
+        }
     }
 
     /// The key's state, made by `Default` if there is none.
@@ -218,3 +264,15 @@ impl<O: Send + 'static> OutputEmitter<'_, O> {
         self.outputs.emit_to(side, record, self.turn);
     }
 }
+
+/// A timer was set where there are no keys.
+#[derive(Debug)]
+struct WithoutKeys;
+
+impl fmt::Display for WithoutKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("timers belong to keys, and this operator follows a stream without any: `key_by` makes one")
+    }
+}
+
+impl std::error::Error for WithoutKeys {}

@@ -1,16 +1,16 @@
 //! The operator around a process of any kind.
 
-use levada_core::{BoxError, Key, Origin, State};
+use levada_core::{BoxError, Key, Origin, State, Timestamp};
 use levada_runtime::{
     Blame, Downstream, Ending, Failure, Push, Read, Room, Signal, StateError, Subtask, Turn,
     Visitor, blaming, closing,
 };
 
-use crate::process::OpenContext;
 use crate::process::keyed::KeyedValues;
 use crate::process::outputs::Outputs;
 use crate::process::shared::SharedValue;
 use crate::process::side::AnyPort;
+use crate::process::{OpenContext, Timer};
 
 /// What the kinds of processes have in common: one or two inputs, a state per key, perhaps one that all subtasks share.
 pub trait Logic: Clone + Send + 'static {
@@ -39,6 +39,9 @@ pub trait Logic: Clone + Send + 'static {
     /// Called for each record.
     fn run(&self, record: &Self::Record, parts: &mut Parts<'_, Self>, turn: &mut Turn);
 
+    /// Called for each timer that is due.
+    fn timer(&self, key: &Self::Key, timer: Timer, parts: &mut Parts<'_, Self>, turn: &mut Turn);
+
     /// Called once in each subtask, at its end.
     ///
     /// # Errors
@@ -59,6 +62,8 @@ pub(crate) struct Processing<L: Logic> {
     values: KeyedValues<L::Key, L::State>,
     shared: SharedValue<L::Shared>,
     outputs: Outputs<L::Out>,
+    /// A watermark that is passed on when the timers before it have fired.
+    passing: Option<Timestamp>,
     operator: Origin,
 }
 
@@ -87,22 +92,87 @@ impl<L: Logic> Processing<L> {
             },
             shared: SharedValue::new(subtask),
             outputs: Outputs::new(main, sides, owner, subtask),
+            passing: None,
             operator: subtask.operator.clone(),
         })
     }
 
+    /// What is to be done after a call of the user's code, besides emitting: seldom anything.
+    #[inline]
+    fn is_unsettled(&self) -> bool {
+        self.values.is_unchecked() || self.shared.is_unchecked() || self.values.times.is_due()
+    }
+
     #[inline(never)]
+    fn settle(&mut self, turn: &mut Turn) -> Room {
+        if self.check(turn).is_full() {
+            return Room::Full;
+        }
+        self.go_on(turn)
+    }
+
     fn check(&mut self, turn: &mut Turn) -> Room {
         match self.values.check().and_then(|()| self.shared.check()) {
             Ok(()) => self.outputs.room(),
             Err(error) => turn.fail(&self.operator, error),
         }
     }
+
+    /// Fires the timers that are due, then passes on the watermark that has waited for them.
+    fn go_on(&mut self, turn: &mut Turn) -> Room {
+        self.values.prepare();
+        let (timestamp, born) = (turn.timestamp, turn.born());
+        let room = self.fire(turn);
+        turn.timestamp = timestamp;
+        if turn.born() != born {
+            turn.set_born(born);
+            self.outputs.mark(turn);
+        }
+        if room.is_full() {
+            return Room::Full;
+        }
+        match self.passing.take() {
+            Some(watermark) => self.outputs.signal(Signal::Watermark(watermark), turn),
+            None => room,
+        }
+    }
+
+    /// One call after the other, as long as there is room.
+    fn fire(&mut self, turn: &mut Turn) -> Room {
+        let mut room = self.outputs.room();
+        while !room.is_full()
+            && let Some((key, timer)) = self.values.times.take_due(turn.now())
+        {
+            if let Timer::Processing(_) = timer
+                && turn.born() != turn.now()
+            {
+                turn.set_born(turn.now());
+                self.outputs.mark(turn);
+            }
+            turn.timestamp = timer.timestamp();
+            let mut parts = Parts {
+                values: &mut self.values,
+                shared: &mut self.shared,
+                outputs: &mut self.outputs,
+            };
+            let blame = Blame::on(&self.operator);
+            self.logic.timer(&key, timer, &mut parts, turn);
+            drop(key);
+            blame.lift();
+            room = self.check(turn).and(turn.spend());
+        }
+        room
+    }
 }
 
 impl<L: Logic> Downstream for Processing<L> {
     fn resume(&mut self, turn: &mut Turn) -> Room {
-        self.outputs.resume(turn)
+        let room = self.outputs.resume(turn);
+        let waits = self.passing.is_some() || self.values.may_be_due(turn.now());
+        if room.is_full() || !waits {
+            return room;
+        }
+        self.go_on(turn)
     }
 
     fn mark(&mut self, turn: &mut Turn) {
@@ -110,16 +180,29 @@ impl<L: Logic> Downstream for Processing<L> {
     }
 
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
+        if let Signal::Watermark(watermark) = signal
+            && self.values.times.raise(watermark)
+        {
+            self.passing = Some(watermark);
+            return self.go_on(turn);
+        }
         self.outputs.signal(signal, turn)
     }
 
     fn tend(&mut self, turn: &mut Turn) -> Room {
-        self.outputs.tend(turn)
+        let room = self.outputs.tend(turn);
+        // Without room, whoever makes some wakes the task.
+        if !room.is_full()
+            && let Some(at) = self.values.times.wake_at()
+        {
+            turn.wake_at(at);
+        }
+        room
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
         if L::KEYED {
-            visitor.keyed(&self.operator, &mut self.values.table)?;
+            self.values.visit(&self.operator, visitor)?;
         }
         if L::SHARED {
             self.shared.visit(&self.operator, visitor)?;
@@ -145,8 +228,8 @@ impl<L: Logic> Read<L::Record> for Processing<L> {
         let blame = Blame::on(&self.operator);
         self.logic.run(record, &mut parts, turn);
         blame.lift();
-        if self.values.is_unchecked() || self.shared.is_unchecked() {
-            return self.check(turn);
+        if self.is_unsettled() {
+            return self.settle(turn);
         }
         self.outputs.room()
     }

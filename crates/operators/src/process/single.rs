@@ -4,7 +4,7 @@ use levada_core::{BoxError, Exchange, Key, State};
 use levada_runtime::{KeyedRecord, Turn};
 
 use crate::process::operator::{Logic, Parts};
-use crate::process::{Context, KeyedContext, OpenContext};
+use crate::process::{Context, KeyedContext, OpenContext, Timer};
 
 /// An operator of the user's: sees the records of each key in order, keeps state for the key, emits what it wants.
 ///
@@ -31,6 +31,11 @@ pub trait Process: Clone + Send + 'static {
 
     /// Called for each record.
     fn element(&self, record: &Self::In, context: &mut Context<'_, Self>);
+
+    /// Called for each [`Timer`] of a key that is due.
+    fn timer(&self, timer: Timer, context: &mut Context<'_, Self>) {
+        let _ = (timer, context);
+    }
 
     /// Called once in each subtask that was built: after the last record, a cancel, a failure, or when another subtask
     /// could not be opened.
@@ -62,6 +67,11 @@ impl<P: Process> Logic for Single<P> {
         let mut context =
             KeyedContext::new(&keyed.key, keyed.group, parts.values, parts.outputs, turn);
         self.0.element(&keyed.record, &mut context);
+    }
+
+    fn timer(&self, key: &P::Key, timer: Timer, parts: &mut Parts<'_, Self>, turn: &mut Turn) {
+        let mut context = KeyedContext::new(key, None, parts.values, parts.outputs, turn);
+        self.0.timer(timer, &mut context);
     }
 
     fn close(&mut self) -> Result<(), BoxError> {
