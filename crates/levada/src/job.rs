@@ -236,10 +236,10 @@ impl Job {
 }
 
 impl Building {
-    /// Notes what is wrong with the job; only the first problem counts.
-    pub(crate) fn note(&self, place: Place, problem: impl std::fmt::Display) {
+    /// The job is not built, for this reason. Only the first one counts.
+    pub(crate) fn refuse(&self, reason: &dyn std::fmt::Display, place: Place) {
         let (file, line) = (place.file(), place.line());
-        let problem = Error::new(format!("{problem} ({file}:{line})"));
+        let problem = Error::new(format!("{reason} ({file}:{line})"));
         self.problem.borrow_mut().get_or_insert(problem);
     }
 
@@ -249,11 +249,9 @@ impl Building {
         let graph = self.graph.borrow();
         for node in graph.nodes() {
             if nodes[node.0 as usize].is_none() {
-                self.note(
-                    graph.node(node).origin.place(),
-                    "the late records of windows are used, but nothing is made of the windows: call `aggregate` or another \
-                     of their methods",
-                );
+                let reason = "the late records of windows are used, but nothing is made of the windows: call `aggregate` or \
+                     another of their methods";
+                self.refuse(&reason, graph.node(node).origin.place());
             }
         }
     }
@@ -261,7 +259,7 @@ impl Building {
     /// The handle of a metric. If there is none the job is not built; until then a handle that nobody reads will do.
     fn metric<M: Default>(&self, metric: std::result::Result<M, MetricError>, place: Place) -> M {
         metric.unwrap_or_else(|error| {
-            self.note(place, error);
+            self.refuse(&error, place);
             M::default()
         })
     }

@@ -279,7 +279,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     pub fn window<W: WindowKind>(self, windows: W) -> Windowed<K, T, W> {
         let place = Location::caller();
         if let Err(problem) = windows.check() {
-            self.input.port.inner.note(place, problem);
+            self.input.port.inner.refuse(&problem, place);
         }
         Windowed::new(self, windows)
     }
