@@ -5,9 +5,10 @@ use std::mem;
 use std::sync::Arc;
 
 use levada_core::{EventTime, Origin, Timestamp};
+use levada_runtime::metrics::OperatorCounters;
 use levada_runtime::{
-    Blame, Downstream, Ending, Failure, Push, Room, Signal, StateError, Step, Subtask, Turn,
-    Visitor,
+    Blame, Downstream, Ending, Failure, Push, Room, Signal, SplitClock, StateError, Step, Subtask,
+    Turn, Visitor,
 };
 
 use crate::time::Watermarks;
@@ -59,9 +60,13 @@ where
     {
         let timing = Timing {
             closure: Arc::clone(&self.closure),
-            generator: self.watermarks.make.generator(),
+            watermarks: Arc::clone(&self.watermarks),
+            splits: Vec::new(),
             emitted: Timestamp::MIN,
+            is_idle: false,
+            input_is_idle: false,
             operator: self.operator.clone(),
+            counters: Arc::clone(&subtask.counters),
             next,
             records: PhantomData,
         };
@@ -70,38 +75,118 @@ where
 }
 
 /// Stamps records and makes watermarks, in one subtask.
-struct Timing<T, F, G, P> {
+struct Timing<T, F, M, G, P> {
     closure: Arc<F>,
-    generator: G,
+    watermarks: Arc<Watermarks<M>>,
+    /// By slot of the turn's splits.
+    splits: Vec<SplitTime<G>>,
     /// The last watermark that was sent.
     emitted: Timestamp,
+    /// Whether that it is idle was sent after it.
+    is_idle: bool,
+    /// Whether the exchange before it is.
+    input_is_idle: bool,
     operator: Origin,
+    counters: Arc<OperatorCounters>,
     next: P,
     records: PhantomData<fn(T)>,
 }
 
-impl<T, F, G, P> Timing<T, F, G, P>
+/// The generator of the split in a slot.
+struct SplitTime<G> {
+    generation: u64,
+    generator: G,
+}
+
+impl<T, F, M, P> Timing<T, F, M, M::Generator, P>
 where
-    G: WatermarkGenerator<T>,
+    M: Generates<T>,
     P: Downstream,
 {
-    /// Sends the watermark if it has risen. Heads resume their chain between two runs of records, so that this is done once
-    /// for some hundred records or a batch.
+    /// Sends the watermark if it has risen, or that there is none to wait for. Heads resume their chain between two runs of
+    /// records, so that this is done once for some hundred records or a batch.
     fn emit(&mut self, turn: &mut Turn) -> Room {
-        let watermark = self.generator.watermark();
-        if watermark <= self.emitted {
-            return Room::Free;
+        let splits = &mut turn.splits;
+        self.follow(splits);
+        let least = if self.input_is_idle {
+            None
+        } else {
+            self.least(splits)
+        };
+        match least {
+            Some(least) => {
+                let risen = least > self.emitted && !splits.is_held();
+                if !risen && !self.is_idle {
+                    return Room::Free;
+                }
+                if risen {
+                    self.emitted = least;
+                    self.counters.watermark.set(least);
+                }
+                // Who was idle says its watermark again, risen or not.
+                self.is_idle = false;
+                self.next.signal(Signal::Watermark(self.emitted), turn)
+            }
+            None if self.is_idle || splits.is_held() => Room::Free,
+            None => {
+                self.is_idle = true;
+                self.next.signal(Signal::Idle, turn)
+            }
         }
-        self.emitted = watermark;
-        self.next.signal(Signal::Watermark(watermark), turn)
+    }
+
+    /// Splits that have been opened get generators of their own.
+    #[inline]
+    fn follow(&mut self, splits: &mut SplitClock) {
+        if let Some(drift) = self.watermarks.max_drift {
+            splits.limit_drift(drift);
+        }
+        for (place, slot) in splits.slots().iter().enumerate() {
+            let generation = slot.generation();
+            let make = || SplitTime {
+                generation,
+                generator: self.watermarks.make.generator(),
+            };
+            match self.splits.get_mut(place) {
+                None => self.splits.push(make()),
+                Some(split) if split.generation != generation => *split = make(),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// The least watermark of the splits that are read and not idle.
+    #[inline]
+    fn least(&self, splits: &mut SplitClock) -> Option<Timestamp> {
+        let Watermarks {
+            idle_after,
+            max_drift,
+            ..
+        } = *self.watermarks;
+        let mut least = None::<Timestamp>;
+        for (place, split) in self.splits.iter().enumerate() {
+            let slot = &splits.slots()[place];
+            if !slot.is_open() {
+                continue;
+            }
+            let watermark = split.generator.watermark();
+            let is_idle = idle_after.is_some_and(|span| slot.is_idle_for(span));
+            if idle_after.is_some() || max_drift.is_some() {
+                splits.report(place, watermark, is_idle);
+            }
+            if !is_idle {
+                least = Some(least.map_or(watermark, |other| other.min(watermark)));
+            }
+        }
+        least
     }
 }
 
-impl<T, F, G, P> Downstream for Timing<T, F, G, P>
+impl<T, F, M, P> Downstream for Timing<T, F, M, M::Generator, P>
 where
     T: 'static,
     F: Send + Sync,
-    G: WatermarkGenerator<T>,
+    M: Generates<T>,
     P: Downstream,
 {
     fn resume(&mut self, turn: &mut Turn) -> Room {
@@ -118,12 +203,31 @@ where
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
         match signal {
             // What was known about time before this step is replaced by what it makes, except that time has ended.
-            Signal::Watermark(watermark) if watermark < Timestamp::MAX => Room::Free,
-            _ => self.next.signal(signal, turn),
+            Signal::Watermark(watermark) if watermark < Timestamp::MAX => {
+                self.input_is_idle = false;
+                Room::Free
+            }
+            Signal::Idle => {
+                self.input_is_idle = true;
+                self.emit(turn)
+            }
+            Signal::Watermark(_) => {
+                self.counters.watermark.set(Timestamp::MAX);
+                self.next.signal(signal, turn)
+            }
+            Signal::End => self.next.signal(signal, turn),
         }
     }
 
     fn tend(&mut self, turn: &mut Turn) -> Room {
+        if let Some(span) = self.watermarks.idle_after {
+            let slots = turn.splits.slots().iter();
+            let silent = slots.filter(|slot| slot.is_open() && !slot.counts_as_idle());
+            let next = silent.filter_map(|slot| slot.idle_at(span)).min();
+            if let Some(at) = next {
+                turn.wake_at(at);
+            }
+        }
         self.next.tend(turn)
     }
 
@@ -136,12 +240,12 @@ where
     }
 }
 
-impl<T, E, F, G, P> Push<T> for Timing<T, F, G, P>
+impl<T, E, F, M, P> Push<T> for Timing<T, F, M, M::Generator, P>
 where
     T: 'static,
     F: Fn(&T) -> E + Send + Sync,
     E: EventTime,
-    G: WatermarkGenerator<T>,
+    M: Generates<T>,
     P: Push<T>,
 {
     #[inline(always)]
@@ -155,7 +259,8 @@ where
                 return turn.fail(&self.operator, error);
             }
         };
-        self.generator.record(&record, time);
+        let split = &mut self.splits[turn.splits.current()];
+        split.generator.record(&record, time);
         blame.lift();
         let before = mem::replace(&mut turn.timestamp, time);
         let room = self.next.push(record, turn);

@@ -20,9 +20,7 @@ use crate::time::generator::{Bounded, Custom};
 #[derive(Clone, Copy, Debug)]
 pub struct Watermarks<M> {
     pub(crate) make: M,
-    #[expect(dead_code, reason = "splits come with the next change")]
     pub(crate) idle_after: Option<Duration>,
-    #[expect(dead_code, reason = "splits come with the next change")]
     pub(crate) max_drift: Option<Duration>,
 }
 
