@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use levada_core::{Exchange, Key, Origin, Place, State};
-use levada_graph::{Edge, Pattern, StepSpec};
+use levada_graph::{Edge, Pattern};
 use levada_operators::aggregate::{Accumulate, Count, Fold, Gather, MaxBy, MinBy, Reduce, Top};
 use levada_operators::process::Single;
 use levada_operators::step::MapStep;
 use levada_operators::window::WindowKind;
 use levada_operators::{Aggregate, Aggregates, Deduplicate, Process, RunningNode};
-use levada_runtime::wiring::{EdgeFactory, HashEdge, LongerEdge, Records};
+use levada_runtime::wiring::{EdgeFactory, Records};
 use levada_runtime::{HasKeyGroup, Identity, KeyedRecord};
 
 use crate::flow::Flow;
@@ -279,7 +279,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     pub fn window<W: WindowKind>(self, windows: W) -> Windowed<K, T, W> {
         let place = Location::caller();
         if let Err(problem) = windows.check() {
-            self.input.port.inner.refuse(&problem, place);
+            self.refuse(&problem, place);
         }
         Windowed::new(self, windows)
     }
@@ -309,20 +309,18 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     where
         W: HasKeyGroup + Exchange,
     {
-        let origin = Origin::new(method, place);
-        let step = MapStep::new(Identity, wrap, origin.clone());
-        let second = HashEdge::<Records<KeyedRecord<K, T>>, _>::new(step, origin);
-        let Input {
-            port,
-            mut edge,
-            factory,
-        } = self.input;
-        edge.steps.push(StepSpec { method, place });
-        Input {
-            port,
-            edge,
-            factory: Arc::new(LongerEdge::new(factory, second)),
-        }
+        let step = MapStep::new(Identity, wrap, Origin::new(method, place));
+        self.input.then::<KeyedRecord<K, T>, _>(method, place, step)
+    }
+
+    /// The job is not built, for this reason.
+    pub(crate) fn refuse(&self, reason: &dyn std::fmt::Display, place: Place) {
+        self.input.port.inner.refuse(reason, place);
+    }
+
+    /// The input of an operator, as it is.
+    pub(crate) fn into_input(self) -> Input {
+        self.input
     }
 
     /// The most subtasks that this stream and another one can have together.

@@ -42,6 +42,7 @@ mod reserved;
 mod runner;
 mod side;
 mod stream;
+mod window_join;
 mod windowed;
 
 pub use args::{CommonFlags, PlanFormat, ReportTo};
@@ -76,7 +77,8 @@ pub use report::{Outcome, Report};
 pub use runner::{Handle, Prepared, Runner};
 pub use side::SideOutputs;
 pub use stream::{SinkHandle, Stream};
-pub use windowed::Windowed;
+pub use window_join::WindowJoin;
+pub use windowed::{PreAggregated, Windowed};
 
 /// The README and the guide are tested with the code.
 #[cfg(doctest)]

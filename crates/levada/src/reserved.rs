@@ -3,11 +3,12 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use levada_core::{Origin, Place};
-use levada_graph::{Edge, Node, NodeId, NodeKind};
+use levada_core::{Exchange, Origin, Place};
+use levada_graph::{Edge, Node, NodeId, NodeKind, StepSpec};
 use levada_operators::process::Logic;
 use levada_operators::{ProcessNode, SidePorts};
-use levada_runtime::wiring::{EdgeFactory, NodeFactory};
+use levada_runtime::wiring::{EdgeFactory, HashEdge, LongerEdge, NodeFactory, Records};
+use levada_runtime::{HasKeyGroup, Step};
 
 use crate::job::{Building, Port};
 use crate::side::{SideBuilder, SideOutputs};
@@ -18,6 +19,24 @@ pub(crate) struct Input {
     pub(crate) port: Port,
     pub(crate) edge: Edge,
     pub(crate) factory: Arc<dyn EdgeFactory>,
+}
+
+impl Input {
+    /// The edge with another step behind those that gave each record its key.
+    pub(crate) fn then<A, S>(self, method: &'static str, place: Place, step: S) -> Self
+    where
+        A: Send + 'static,
+        S: Step<A, Out: HasKeyGroup + Exchange>,
+    {
+        let second = HashEdge::<Records<A>, _>::new(step, Origin::new(method, place));
+        let mut edge = self.edge;
+        edge.steps.push(StepSpec { method, place });
+        Self {
+            port: self.port,
+            edge,
+            factory: Arc::new(LongerEdge::new(self.factory, second)),
+        }
+    }
 }
 
 /// An operator with its inputs, without its code.
@@ -52,6 +71,11 @@ impl Reserved {
             inner.exchange(&input.port, node, input.edge, input.factory);
         }
         Self { inner, node, place }
+    }
+
+    /// The job is not built, for this reason.
+    pub(crate) fn refuse(&self, reason: &dyn std::fmt::Display, place: Place) {
+        self.inner.refuse(reason, place);
     }
 
     /// An operator with one output.

@@ -1,18 +1,22 @@
 //! Keyed streams in windows.
 
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::time::Duration;
 
 use levada_core::event_time::millis_of;
-use levada_core::{Exchange, Key, Place, Span, State};
+use levada_core::{Exchange, Key, Origin, Place, Span, State};
 use levada_operators::aggregate::{Count, Reduce};
 use levada_operators::window::{
-    Aggregated, Applied, Contents, Folded, LateOutput, NeverMerged, WindowKind, WindowOptions,
+    Aggregated, Applied, Contents, Folded, LateOutput, Merged, NeverMerged, Partial,
+    PreAggregateStep, SlicedKind, WindowKind, WindowOptions,
 };
 use levada_operators::{Aggregate, Aggregates, SideOutput};
+use levada_runtime::KeyedRecord;
+use levada_runtime::wiring::NodeFactory;
 
 use crate::keyed::Keyed;
-use crate::reserved::Reserved;
+use crate::reserved::{Input, Reserved};
 use crate::stream::Stream;
 
 /// Records of type `T`, grouped by keys of type `K` and gathered in windows of the kind `W`. Made by [`Keyed::window`].
@@ -26,24 +30,74 @@ use crate::stream::Stream;
 /// then holds those that have not fired. The watermark is passed on after their results.
 #[must_use = "windows do nothing until an operator follows them"]
 pub struct Windowed<K, T, W> {
-    input: Input<K, T>,
+    node: Node,
     windows: W,
     options: WindowOptions<T>,
+    records: PhantomData<fn(K)>,
 }
 
-/// What the operator will read.
-enum Input<K, T> {
-    Keyed(Keyed<K, T>),
-    /// Its node is there already, because it has a side output.
+/// The node of the operator.
+enum Node {
+    /// It will have these inputs.
+    Planned(Vec<Input>, Option<(usize, &'static str)>),
+    /// It is there already, because it has a side output.
     Reserved(Reserved),
+}
+
+impl Node {
+    fn reserve(self, name: &str, place: Place) -> Reserved {
+        match self {
+            Self::Planned(inputs, parallelism_max) => {
+                Reserved::new(name, place, parallelism_max, inputs)
+            }
+            Self::Reserved(reserved) => reserved,
+        }
+    }
+
+    /// Puts a step into each input.
+    fn then(self, place: Place, step: impl Fn(Input) -> Input) -> Self {
+        match self {
+            Self::Planned(inputs, max) => {
+                Self::Planned(inputs.into_iter().map(step).collect(), max)
+            }
+            Self::Reserved(reserved) => {
+                let reason = "late records cannot be told apart once they have been gathered: use `late` without \
+                     `pre_aggregate`";
+                reserved.refuse(&reason, place);
+                Self::Reserved(reserved)
+            }
+        }
+    }
+
+    fn operator<O: Send + 'static>(
+        self,
+        name: &str,
+        place: Place,
+        factory: impl NodeFactory + 'static,
+    ) -> Stream<O> {
+        match self {
+            Self::Planned(..) => self.reserve(name, place).operator(factory),
+            Self::Reserved(reserved) => reserved.named(name, place, factory),
+        }
+    }
 }
 
 impl<K: Key, T: Exchange, W: WindowKind> Windowed<K, T, W> {
     pub(crate) fn new(keyed: Keyed<K, T>, windows: W) -> Self {
+        let parallelism_max = keyed.parallelism_max();
+        Self::of_inputs(vec![keyed.into_input()], parallelism_max, windows)
+    }
+
+    pub(crate) fn of_inputs(
+        inputs: Vec<Input>,
+        parallelism_max: Option<(usize, &'static str)>,
+        windows: W,
+    ) -> Self {
         Self {
-            input: Input::Keyed(keyed),
+            node: Node::Planned(inputs, parallelism_max),
             windows,
             options: WindowOptions::default(),
+            records: PhantomData,
         }
     }
 
@@ -80,13 +134,10 @@ impl<K: Key, T: Exchange, W: WindowKind> Windowed<K, T, W> {
         T: Clone,
     {
         let place = Location::caller();
-        let reserved = match self.input {
-            Input::Keyed(keyed) => keyed.reserve("windows", place),
-            Input::Reserved(reserved) => reserved,
-        };
+        let reserved = self.node.reserve("windows", place);
         let (side, stream, ports) = reserved.side_output::<SideOutput<T>>();
         self.options.late = Some(LateOutput::new(side, ports));
-        self.input = Input::Reserved(reserved);
+        self.node = Node::Reserved(reserved);
         (self, stream)
     }
 
@@ -171,11 +222,101 @@ impl<K: Key, T: Exchange, W: WindowKind> Windowed<K, T, W> {
         self.operator(name, Location::caller(), Applied::new(f))
     }
 
-    fn operator<C: Contents<K, T>>(self, name: &str, place: Place, contents: C) -> Stream<C::Out> {
-        let factory = self.windows.node(contents, self.options);
-        match self.input {
-            Input::Keyed(keyed) => keyed.reserve(name, place).operator(factory),
-            Input::Reserved(reserved) => reserved.named(name, place, factory),
+    /// Gathers the records of each key before they cross to another subtask too, so that a key with very many records
+    /// costs its subtask little. Results are the same. A sender holds what it has gathered until the first watermark that
+    /// completes a window of it, and gathers nothing where that does not make records fewer by half.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn total(bids: Stream<(u64, i64)>) -> Stream<((), Span, u64)> {
+    ///     bids.timestamps(|(_, at)| *at, seconds(5))
+    ///         .global()
+    ///         .window(tumbling(seconds(10)))
+    ///         .pre_aggregate()
+    ///         .aggregate("total", |bids| bids.sum(|(price, _)| *price))
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn pre_aggregate(self) -> PreAggregated<K, T, W>
+    where
+        W: SlicedKind,
+    {
+        PreAggregated {
+            windowed: self,
+            place: Location::caller(),
         }
+    }
+
+    pub(crate) fn operator<C: Contents<K, T>>(
+        self,
+        name: &str,
+        place: Place,
+        contents: C,
+    ) -> Stream<C::Out> {
+        let factory = self.windows.node(contents, self.options);
+        self.node.operator(name, place, factory)
+    }
+}
+
+/// Windows whose records are gathered in two phases. Made by [`Windowed::pre_aggregate`].
+#[must_use = "windows do nothing until an operator follows them"]
+pub struct PreAggregated<K, T, W> {
+    windowed: Windowed<K, T, W>,
+    place: Place,
+}
+
+impl<K: Key, T: Exchange + Clone, W: SlicedKind> PreAggregated<K, T, W> {
+    /// How many records each key has in each window.
+    #[track_caller]
+    pub fn count(self, name: &str) -> Stream<(K, Span, u64)> {
+        self.operator(name, Location::caller(), Count)
+    }
+
+    /// An aggregate for each key and window, as [`Windowed::aggregate`].
+    #[track_caller]
+    pub fn aggregate<A, F>(self, name: &str, f: F) -> Stream<(K, Span, A::Out)>
+    where
+        F: FnOnce(Aggregates<T>) -> A,
+        A: Aggregate<T, Accumulator: Sync>,
+    {
+        let place = Location::caller();
+        self.operator(name, place, f(Aggregates::new()))
+    }
+
+    /// One record for each key and window: the first one, into which every later one is combined.
+    #[track_caller]
+    pub fn reduce<F>(self, name: &str, f: F) -> Stream<(K, Span, T)>
+    where
+        F: Fn(&mut T, &T) + Send + Sync + 'static,
+    {
+        let place = Location::caller();
+        let reduce: Reduce<F> = Aggregates::<T>::new().reduce(f);
+        self.operator(name, place, reduce)
+    }
+
+    fn operator<A>(self, name: &str, place: Place, aggregate: A) -> Stream<(K, Span, A::Out)>
+    where
+        A: Aggregate<T, Accumulator: Sync>,
+    {
+        let Windowed {
+            node,
+            windows,
+            options,
+            ..
+        } = self.windowed;
+        let slicing = windows.slicing();
+        let origin = Origin::new(format!("{name} (partial)"), self.place);
+        let node = node.then(self.place, |input| {
+            let step = PreAggregateStep::new(aggregate.clone(), slicing, origin.clone());
+            input.then::<KeyedRecord<K, T>, _>("pre_aggregate", self.place, step)
+        });
+        let options = WindowOptions {
+            lateness: options.lateness,
+            late: None,
+        };
+        let factory =
+            windows.node::<K, Partial<A::Accumulator>, _>(Merged::new(aggregate), options);
+        node.operator(name, place, factory)
     }
 }

@@ -2,14 +2,18 @@
 
 mod contents;
 mod emitting;
+mod joined;
 mod kind;
 mod node;
 mod options;
+mod partial;
 mod sliced;
 mod slicing;
 
 pub use contents::{Aggregated, Applied, Contents, Emission, Folded};
-pub use kind::{NeverMerged, Sliding, Tumbling, WindowKind, sliding, tumbling};
+pub use joined::{Joined, Unmatched};
+pub use kind::{NeverMerged, SlicedKind, Sliding, Tumbling, WindowKind, sliding, tumbling};
 pub use node::SlicedNode;
 pub use options::{LateOutput, WindowOptions};
+pub use partial::{Merged, Partial, PreAggregateStep};
 pub use slicing::Slicing;

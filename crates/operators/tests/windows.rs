@@ -1,58 +1,348 @@
-//! Tumbling and sliding windows against their definition.
+//! Tumbling and sliding windows against a model that keeps every record.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
 
 use levada::prelude::*;
-use levada_testing::{Simulation, collect};
+use levada_testing::{Harness, Simulation};
 use proptest::prelude::*;
 
-/// A key, a time, and a number.
-type Event = (u8, i64, u64);
+/// A key and a number.
+type Event = (u8, u64);
+/// A window's result: the sum of its numbers.
+type Row = (u8, Span, u64);
 
-/// What windows of this width and slide gather of records in some order, when no record is late.
-fn model(events: &[Event], width: i64, slide: i64, offset: i64) -> Vec<(u8, Span, u64)> {
-    let mut sums = BTreeMap::<(u8, i64), u64>::new();
-    for (key, at, n) in events {
-        let mut start = (at - offset).div_euclid(slide) * slide + offset;
-        while start + width > *at {
-            *sums.entry((*key, start)).or_default() += n;
-            start -= slide;
+/// Windows of a width, a slide and an offset, which take records for a while after their end.
+#[derive(Clone, Copy, Debug)]
+struct Shape {
+    width: i64,
+    slide: i64,
+    offset: i64,
+    lateness: i64,
+}
+
+/// What windows do, written down without any thought of speed.
+struct Model {
+    shape: Shape,
+    watermark: i64,
+    records: Vec<(u8, i64, u64)>,
+    /// Windows that had fired before a record was added to them.
+    changed: BTreeSet<(u8, i64)>,
+    late: Vec<Event>,
+}
+
+impl Model {
+    fn new(shape: Shape) -> Self {
+        Self {
+            shape,
+            watermark: i64::MIN,
+            records: Vec::new(),
+            changed: BTreeSet::new(),
+            late: Vec::new(),
         }
     }
-    let span = |start| Span {
-        start: Timestamp(start),
-        end: Timestamp(start + width),
-    };
-    sums.into_iter()
-        .map(|((key, start), sum)| (key, span(start), sum))
-        .collect()
+
+    fn starts(&self, at: i64) -> Vec<i64> {
+        let Shape {
+            width,
+            slide,
+            offset,
+            ..
+        } = self.shape;
+        let last = (at - offset).div_euclid(slide) * slide + offset;
+        let starts = (0..).map(|n| last - n * slide);
+        starts.take_while(|start| start + width > at).collect()
+    }
+
+    fn record(&mut self, (key, n): Event, at: i64) {
+        let starts = self.starts(at);
+        let Shape {
+            width, lateness, ..
+        } = self.shape;
+        let watermark = self.watermark;
+        let takes = |start: &i64| start + width - 1 + lateness > watermark;
+        if starts.is_empty() {
+            return;
+        }
+        if !starts.iter().any(takes) {
+            self.late.push((key, n));
+            return;
+        }
+        self.records.push((key, at, n));
+        for start in starts.into_iter().filter(takes) {
+            if start + width - 1 <= watermark {
+                self.changed.insert((key, start));
+            }
+        }
+    }
+
+    /// The results of a watermark, sorted.
+    fn watermark(&mut self, watermark: i64) -> Vec<Row> {
+        let before = std::mem::replace(&mut self.watermark, watermark);
+        let mut firing = std::mem::take(&mut self.changed);
+        for (key, at, _) in &self.records {
+            for start in self.starts(*at) {
+                let last = start + self.shape.width - 1;
+                if before < last && last <= watermark {
+                    firing.insert((*key, start));
+                }
+            }
+        }
+        firing
+            .into_iter()
+            .map(|(key, start)| {
+                let end = start + self.shape.width;
+                let records = self.records.iter();
+                let inside =
+                    records.filter(|(other, at, _)| *other == key && (start..end).contains(at));
+                let span = Span {
+                    start: Timestamp(start),
+                    end: Timestamp(end),
+                };
+                (key, span, inside.map(|(_, _, n)| n).sum())
+            })
+            .collect()
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Record(Event, i64),
+    /// A watermark so much later.
+    Watermark(i64),
+    /// A watermark so much later; after some polls a snapshot, and a restore at this parallelism.
+    Interrupted(i64, u64, usize),
+    Restore(usize),
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        20 => ((0..4u8, 1..9u64), -60..60i64).prop_map(|(event, at)| Act::Record(event, at)),
+        4 => (1..25i64).prop_map(Act::Watermark),
+        2 => (1..40i64, 0..30u64, 1..5usize).prop_map(|(by, polls, to)| Act::Interrupted(by, polls, to)),
+        1 => (1..5usize).prop_map(Act::Restore),
+    ]
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    (
+        1..20i64,
+        1..20i64,
+        0..20i64,
+        prop_oneof![Just(0), 1..30i64],
+        any::<bool>(),
+    )
+        .prop_map(|(width, slide, offset, lateness, tumbling)| Shape {
+            width,
+            slide: if tumbling { width } else { slide },
+            offset,
+            lateness,
+        })
+}
+
+/// Late records, as they come.
+type Late = Arc<Mutex<Vec<Event>>>;
+
+fn sums(shape: Shape, late: &Late) -> impl Fn(Stream<Event>) -> Stream<Row> {
+    let late = Arc::clone(late);
+    move |events| {
+        let windows = sliding(millis(shape.width as u64), millis(shape.slide as u64))
+            .offset(millis(shape.offset as u64));
+        let (windows, too_late) = events
+            .key_by(|(key, _)| *key)
+            .window(windows)
+            .allowed_lateness(millis(shape.lateness as u64))
+            .late();
+        let late = Arc::clone(&late);
+        too_late.sink(
+            "late",
+            for_each(move |event| late.lock().expect("nobody panics with it").push(event)),
+        );
+        windows.aggregate("sums", |events| events.sum(|(_, n)| *n))
+    }
+}
+
+fn sorted(mut rows: Vec<Row>) -> Vec<Row> {
+    rows.sort_unstable();
+    rows
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
+    /// Whatever comes, at whatever parallelism, and however often it is saved and restored.
     #[test]
-    fn windows_sum_what_they_should(
-        events in prop::collection::vec((0..5u8, -200..200i64, 0..9u64), 0..80),
-        width in 1..30i64,
-        slide in 1..30i64,
-        offset in 0..30i64,
+    fn windows_do_what_the_model_does(
+        shape in shape(),
+        acts in prop::collection::vec(act(), 0..60),
         seed in any::<u64>(),
     ) {
-        let (sink, sums) = collect();
-        let input = events.clone();
-        let run = Simulation::new(seed).run(move |job: &Job| {
-            let keyed = job
-                .source("events", iterator(input.clone()))
-                .timestamps(|(_, at, _)| *at, millis(400))
-                .key_by(|(key, ..)| *key);
-            let windows = sliding(millis(width as u64), millis(slide as u64));
-            keyed
-                .window(windows.offset(millis(offset as u64)))
-                .aggregate("sums", |events| events.sum(|(_, _, n)| *n))
-                .sink("out", sink.clone());
-        });
-        run.unwrap().expect_finished();
-        prop_assert_eq!(sums.sorted(), model(&events, width, slide, offset));
+        let mut model = Model::new(shape);
+        let late = Late::default();
+        let mut harness = Harness::new(&Simulation::new(seed), sums(shape, &late)).unwrap();
+        let mut now = -70;
+        for (i, act) in acts.into_iter().enumerate() {
+            let simulation = Simulation::new(seed.wrapping_add(i as u64));
+            match act {
+                Act::Record(event, at) => {
+                    model.record(event, at);
+                    harness.push_at([(event, at)]);
+                    prop_assert_eq!(&*late.lock().unwrap(), &model.late);
+                }
+                Act::Watermark(by) => {
+                    now += by;
+                    harness.watermark(now);
+                    prop_assert_eq!(sorted(harness.output()), model.watermark(now), "at {}", now);
+                }
+                Act::Interrupted(by, polls, parallelism) => {
+                    now += by;
+                    harness.feed_watermark(now);
+                    for _ in 0..polls {
+                        harness.simulated().step();
+                    }
+                    let snapshot = harness.snapshot().unwrap();
+                    let mut rows = harness.output();
+                    let simulation = simulation.parallelism(parallelism);
+                    harness = Harness::restored(&simulation, &snapshot, sums(shape, &late)).unwrap();
+                    harness.watermark(now);
+                    rows.extend(harness.output());
+                    prop_assert_eq!(sorted(rows), model.watermark(now), "interrupted at {}", now);
+                }
+                Act::Restore(parallelism) => {
+                    let snapshot = harness.snapshot().unwrap();
+                    let simulation = simulation.parallelism(parallelism);
+                    harness = Harness::restored(&simulation, &snapshot, sums(shape, &late)).unwrap();
+                }
+            }
+        }
+        prop_assert_eq!(sorted(harness.finish()), model.watermark(i64::MAX - 1));
     }
+}
+
+/// One watermark completes very many windows: they fire in slices, between which others run, and a snapshot taken half-way
+/// holds exactly those that have not fired.
+#[test]
+fn many_windows_at_once_fire_in_slices_and_survive_a_restore_half_way() {
+    const WINDOWS: u64 = 150_000;
+    for (slide, results) in [(10, WINDOWS), (5, 2 * WINDOWS)] {
+        let counts = |events: Stream<u64>| {
+            events
+                .key_by(|n| n % 1_000)
+                .window(sliding(millis(10), millis(slide)))
+                .count("counts")
+        };
+        let simulation = |seed, parallelism| Simulation::new(seed).parallelism(parallelism);
+        let mut harness = Harness::new(&simulation(7, 2), counts).unwrap();
+        harness.push_at((0..WINDOWS).map(|n| (n, n as i64 * 10)));
+        let last = WINDOWS as i64 * 10 + 10;
+        harness.feed_watermark(last);
+        let mut rows = Vec::new();
+        let mut polls = 0;
+        while rows.len() < 2 * WINDOWS as usize / 5 {
+            harness.simulated().step();
+            polls += 1;
+            rows.extend(harness.output());
+        }
+        assert!(
+            rows.len() < 4 * WINDOWS as usize / 5,
+            "{} at once",
+            rows.len()
+        );
+        assert!(polls > 20, "{polls} polls for {} results", rows.len());
+        let snapshot = harness.snapshot().unwrap();
+        let mut restored = Harness::restored(&simulation(8, 3), &snapshot, counts).unwrap();
+        restored.watermark(last);
+        rows.extend(restored.output());
+        assert_eq!(restored.output_watermarks(), [Timestamp(last)]);
+        rows.sort_unstable();
+        assert_eq!(rows.len() as u64, results);
+        assert!(rows.iter().all(|(.., count)| *count == 1));
+        rows.dedup();
+        assert_eq!(rows.len() as u64, results, "no window fires twice");
+    }
+}
+
+/// What may come without event time must not come here.
+#[test]
+fn a_record_without_event_time_is_refused_by_name() {
+    let failure = Simulation::new(1).failure(|job: &Job| {
+        job.source("numbers", iterator(0..3u64))
+            .key_by(|n| *n)
+            .window(tumbling(seconds(1)))
+            .count("per-second")
+            .sink("out", for_each(|_| {}));
+    });
+    let failure = failure.expect("there is no event time");
+    assert!(
+        failure.contains("per-second") && failure.contains("a record has no event time"),
+        "{failure}"
+    );
+}
+
+#[test]
+fn times_at_the_ends_of_the_range_have_windows() {
+    for (at, start, end) in [
+        (i64::MAX - 1, i64::MAX - 7, i64::MAX),
+        (i64::MIN + 1, i64::MIN, i64::MIN + 8),
+        (-1, -10, 0),
+        (0, 0, 10),
+    ] {
+        let mut harness = Harness::new(&Simulation::new(1), |events: Stream<u8>| {
+            events.global().window(tumbling(millis(10))).count("counts")
+        })
+        .unwrap();
+        harness.push_at([(1, at)]);
+        let span = Span {
+            start: Timestamp(start),
+            end: Timestamp(end),
+        };
+        assert_eq!(harness.finish(), [((), span, 1)], "{at}");
+    }
+}
+
+#[test]
+fn an_event_time_out_of_range_is_refused_by_name() {
+    for at in [i64::MIN, i64::MAX] {
+        let failure = Simulation::new(1).failure(move |job: &Job| {
+            job.source("numbers", iterator([at]))
+                .timestamps(|at| *at, seconds(1))
+                .sink("out", for_each(|_| {}));
+        });
+        let failure = failure.expect("it is no event time");
+        assert!(failure.contains("ms is no event time"), "{failure}");
+        assert!(failure.contains("timestamps"), "{failure}");
+        assert!(failure.contains("windows.rs"), "{failure}");
+    }
+}
+
+#[test]
+fn windows_of_no_width_are_refused_with_their_line() {
+    let refused = levada::Runner::new().run(|job: &Job| {
+        job.source("numbers", iterator(0..3u64))
+            .key_by(|n| *n)
+            .window(tumbling(std::time::Duration::from_micros(10)))
+            .count("counts")
+            .sink("out", for_each(|_| {}));
+    });
+    let error = format!(
+        "{:?}",
+        refused.expect_err("event time is counted in milliseconds")
+    );
+    assert!(error.contains("less than a millisecond"), "{error}");
+    assert!(error.contains("windows.rs"), "{error}");
+}
+
+#[test]
+fn late_records_without_windows_are_refused_with_their_line() {
+    let refused = levada::Runner::new().run(|job: &Job| {
+        let (_, late) = job
+            .source("numbers", iterator(0..3u64))
+            .key_by(|n| *n)
+            .window(tumbling(seconds(1)))
+            .late();
+        late.sink("out", for_each(|_| {}));
+    });
+    let error = format!("{:?}", refused.expect_err("nothing is made of the windows"));
+    assert!(error.contains("call `aggregate`"), "{error}");
+    assert!(error.contains("windows.rs"), "{error}");
 }

@@ -24,6 +24,12 @@ pub trait Contents<K, T>: Clone + Send + Sync + 'static {
     /// Adds a record.
     fn add(&self, accumulator: &mut Self::Accumulator, record: &T);
 
+    /// How many records of the program's one record stands for.
+    fn records(&self, record: &T) -> u64 {
+        let _ = record;
+        1
+    }
+
     /// Adds what another accumulator has gathered of later records.
     fn merge(&self, into: &mut Self::Accumulator, other: Self::Accumulator);
 

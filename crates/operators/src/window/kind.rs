@@ -35,6 +35,12 @@ pub trait WindowKind: Clone + Send + Sync + 'static {
 )]
 pub trait NeverMerged: WindowKind {}
 
+/// Windows that lie at the same times for all keys, so that records can be gathered by slice.
+pub trait SlicedKind: WindowKind {
+    /// Where they lie.
+    fn slicing(&self) -> Slicing;
+}
+
 /// Windows of one width that follow each other. Made by [`tumbling`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Tumbling {
@@ -85,12 +91,19 @@ impl WindowKind for Tumbling {
         T: Exchange,
         C: Contents<K, T>,
     {
-        let slicing = Slicing::new(self.width, self.width, self.offset);
-        SlicedNode::<K, T, C>::new(slicing, contents, options)
+        SlicedNode::<K, T, C>::new(self.slicing(), contents, options)
     }
 }
 
 impl NeverMerged for Tumbling {}
+
+impl SlicedKind for Tumbling {
+    fn slicing(&self) -> Slicing {
+        // A width of nothing has been refused; the job is not run.
+        let width = self.width.max(1);
+        Slicing::new(width, width, self.offset)
+    }
+}
 
 /// Windows of one width that begin at a fixed distance. Made by [`sliding`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -148,8 +161,13 @@ impl WindowKind for Sliding {
         T: Exchange,
         C: Contents<K, T>,
     {
-        let slicing = Slicing::new(self.width, self.slide, self.offset);
-        SlicedNode::<K, T, C>::new(slicing, contents, options)
+        SlicedNode::<K, T, C>::new(self.slicing(), contents, options)
+    }
+}
+
+impl SlicedKind for Sliding {
+    fn slicing(&self) -> Slicing {
+        Slicing::new(self.width.max(1), self.slide.max(1), self.offset)
     }
 }
 

@@ -145,7 +145,9 @@ where
 
     #[inline(never)]
     fn late(&mut self, record: &T, turn: &mut Turn) -> Room {
-        self.counters.records_late.add(1);
+        self.counters
+            .records_late
+            .add(self.contents.records(record));
         if let Some(late) = &self.options.late {
             let blame = Blame::on(&self.operator);
             let record = (late.clone)(record);
@@ -155,8 +157,18 @@ where
         self.outputs.room()
     }
 
-    /// Emits what fires, as far as there is room, and then passes the watermark on.
+    /// Emits what fires, as far as there is room, and then passes the watermark on. Leaves the turn's timestamp as it was.
     fn fire(&mut self, turn: &mut Turn) -> Room {
+        if self.state.firing.is_none() && self.state.emissions.is_empty() {
+            return Room::Free;
+        }
+        let timestamp = turn.timestamp;
+        let room = self.fire_next(turn);
+        turn.timestamp = timestamp;
+        room
+    }
+
+    fn fire_next(&mut self, turn: &mut Turn) -> Room {
         let (contents, operator) = (&self.contents, &self.operator);
         while let Some((_, emission)) = self.state.emissions.front_mut() {
             let room = emit(contents, emission, operator, &mut self.outputs, turn);
