@@ -158,20 +158,17 @@ impl<K: Key> Times<K> {
         None
     }
 
-    /// By time, from both orders.
+    /// First those that the operator's own watermark has reached, which are earlier than all others.
     fn take_event(&mut self) -> Option<(K, Timestamp)> {
-        loop {
-            let own = self.watermark.watermark();
-            let reached = self.reached.earliest();
-            let taken = self.event.take(reached.map_or(own, |at| at.min(own)));
-            if taken.is_some() {
-                return taken;
-            }
-            let (at, key) = self.reached.take(Timestamp::MAX)?;
+        if let Some(taken) = self.event.take(self.watermark.watermark()) {
+            return Some(taken);
+        }
+        while let Some((at, key)) = self.reached.take(Timestamp::MAX) {
             if self.event.delete(&key, at) {
                 return Some((key, at));
             }
         }
+        None
     }
 
     /// When the task has to be woken, if nothing else happens.
