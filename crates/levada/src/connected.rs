@@ -9,7 +9,7 @@ use levada_core::{Exchange, Key, Origin};
 use levada_graph::{Edge, Pattern};
 use levada_operators::process::{Connected as Both, Informed, InformedWithoutKeys};
 use levada_operators::step::MapStep;
-use levada_operators::{BroadcastProcess, CoProcess};
+use levada_operators::{BroadcastProcess, CoProcess, Ttl};
 use levada_runtime::wiring::PlainEdge;
 use levada_runtime::{KeyedRecord, ToAll, Two};
 
@@ -60,6 +60,7 @@ impl<F: Flow, G: Flow> Connected<F, G> {
 pub struct KeyedConnected<K, A, B> {
     inputs: Vec<Input>,
     parallelism_max: Option<(usize, &'static str)>,
+    ttl: Option<Ttl>,
     records: PhantomData<(K, A, B)>,
 }
 
@@ -118,6 +119,7 @@ impl<K: Key, A: Exchange> Keyed<K, A> {
                 self.wrapped::<Two<_, KeyedRecord<K, B>>>("connect", place, Two::First),
                 other.wrapped::<Two<KeyedRecord<K, A>, _>>("connect", place, Two::Second),
             ],
+            ttl: None,
             records: PhantomData,
         }
     }
@@ -182,12 +184,21 @@ impl<K: Key, A: Exchange> Keyed<K, A> {
                     |record| Two::<KeyedRecord<K, A>, _>::Second(ToAll(record)),
                 ),
             ],
+            ttl: None,
             records: PhantomData,
         }
     }
 }
 
 impl<K: Key, A: Exchange, B: Exchange> KeyedConnected<K, A, B> {
+    /// The operator forgets the state of a key that is not used for so long: [`Ttl`] says when exactly.
+    pub fn ttl(self, ttl: Ttl) -> Self {
+        Self {
+            ttl: Some(ttl),
+            ..self
+        }
+    }
+
     /// The user's own operator with two inputs and state for each key.
     #[track_caller]
     pub fn process<P>(self, name: &str, process: P) -> Stream<P::Out>
@@ -211,7 +222,7 @@ impl<K: Key, A: Exchange, B: Exchange> KeyedConnected<K, A, B> {
     }
 
     fn reserve(self, name: &str, place: levada_core::Place) -> Reserved {
-        Reserved::new(name, place, self.parallelism_max, self.inputs)
+        Reserved::new(name, place, self.parallelism_max, self.inputs).ttl(self.ttl)
     }
 }
 
@@ -220,10 +231,19 @@ impl<K: Key, A: Exchange, B: Exchange> KeyedConnected<K, A, B> {
 pub struct KeyedBroadcast<K, T, R> {
     inputs: Vec<Input>,
     parallelism_max: Option<(usize, &'static str)>,
+    ttl: Option<Ttl>,
     records: PhantomData<(K, T, R)>,
 }
 
 impl<K: Key, T: Exchange, R: Exchange> KeyedBroadcast<K, T, R> {
+    /// The operator forgets the state of a key that is not used for so long: [`Ttl`] says when exactly.
+    pub fn ttl(self, ttl: Ttl) -> Self {
+        Self {
+            ttl: Some(ttl),
+            ..self
+        }
+    }
+
     /// The user's own operator, with state for each key and a state that all subtasks share.
     #[track_caller]
     pub fn process<P>(self, name: &str, process: P) -> Stream<P::Out>
@@ -247,7 +267,7 @@ impl<K: Key, T: Exchange, R: Exchange> KeyedBroadcast<K, T, R> {
     }
 
     fn reserve(self, name: &str, place: levada_core::Place) -> Reserved {
-        Reserved::new(name, place, self.parallelism_max, self.inputs)
+        Reserved::new(name, place, self.parallelism_max, self.inputs).ttl(self.ttl)
     }
 }
 

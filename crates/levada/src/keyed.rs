@@ -168,7 +168,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     }
 
     /// The first record of each key. A key that has been seen is remembered for ever, so this is for keys that are few, or
-    /// for input that is bounded.
+    /// for input that is bounded; else there is [`ttl`](Self::ttl).
     ///
     /// ```
     /// use levada::prelude::*;

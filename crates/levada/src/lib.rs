@@ -30,6 +30,7 @@ mod args;
 mod connected;
 mod entry;
 mod error;
+mod expiring;
 mod flow;
 mod job;
 mod keyed;
@@ -49,6 +50,7 @@ pub use args::{CommonFlags, PlanFormat, ReportTo};
 pub use connected::{Broadcast, Connected, KeyedBroadcast, KeyedConnected};
 pub use entry::main;
 pub use error::{Error, JobResult, Result};
+pub use expiring::Expiring;
 pub use flow::Flow;
 pub use job::Job;
 pub use keyed::{Keyed, Updates};
@@ -65,7 +67,7 @@ pub use levada_operators::{
     Aggregate, Aggregates, AggregatingState, BroadcastContext, BroadcastProcess, CallError, Calls,
     CoContext, CoProcess, Context, KeyedContext, KeysContext, ListState, MapState, OpenContext,
     OutputEmitter, Permanent, Process, Reducer, ReducingState, SharedContext, SideOutput, Timer,
-    ValueState, WatermarkGenerator, Watermarks, aggregate, time,
+    Ttl, ValueState, WatermarkGenerator, Watermarks, aggregate, time,
 };
 pub use levada_runtime::metrics;
 pub use levada_runtime::{

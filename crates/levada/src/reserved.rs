@@ -6,7 +6,7 @@ use std::sync::Arc;
 use levada_core::{Exchange, Origin, Place};
 use levada_graph::{Edge, Node, NodeId, NodeKind, StepSpec};
 use levada_operators::process::Logic;
-use levada_operators::{ProcessNode, SidePorts};
+use levada_operators::{ProcessNode, SidePorts, Ttl};
 use levada_runtime::wiring::{EdgeFactory, HashEdge, LongerEdge, NodeFactory, Records};
 use levada_runtime::{HasKeyGroup, Step};
 
@@ -44,6 +44,8 @@ pub(crate) struct Reserved {
     inner: Rc<Building>,
     node: NodeId,
     place: Place,
+    /// Of the state of a process.
+    ttl: Option<Ttl>,
 }
 
 impl Reserved {
@@ -70,7 +72,17 @@ impl Reserved {
         for input in inputs {
             inner.exchange(&input.port, node, input.edge, input.factory);
         }
-        Self { inner, node, place }
+        Self {
+            inner,
+            node,
+            place,
+            ttl: None,
+        }
+    }
+
+    /// A process forgets what is not used for so long.
+    pub(crate) fn ttl(self, ttl: Option<Ttl>) -> Self {
+        Self { ttl, ..self }
     }
 
     /// The job is not built, for this reason.
@@ -109,8 +121,8 @@ impl Reserved {
 
     /// A process.
     pub(crate) fn process<L: Logic>(self, logic: L) -> Stream<L::Out> {
-        let owner = self.node.0;
-        self.operator(ProcessNode::new(logic, owner, SidePorts::default()))
+        let node = ProcessNode::new(logic, self.node.0, self.ttl, SidePorts::default());
+        self.operator(node)
     }
 
     /// A process with side outputs.
@@ -126,7 +138,7 @@ impl Reserved {
         let mut builder = SideBuilder::new(Rc::clone(&self.inner), self.node, self.place);
         let (handles, streams) = S::declare(&mut builder);
         let ports = builder.into_ports();
-        let factory = ProcessNode::new(logic(handles), self.node.0, ports);
+        let factory = ProcessNode::new(logic(handles), self.node.0, self.ttl, ports);
         self.inner.set_factory(self.node, factory);
         (main, streams)
     }

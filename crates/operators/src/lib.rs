@@ -12,6 +12,7 @@ mod running;
 mod state_check;
 pub mod step;
 pub mod time;
+mod ttl;
 pub mod window;
 
 pub use aggregate::{Aggregate, Aggregates};
@@ -24,3 +25,4 @@ pub use process::{
 };
 pub use running::RunningNode;
 pub use time::{WatermarkGenerator, Watermarks};
+pub use ttl::Ttl;

@@ -3,6 +3,7 @@
 mod broadcast;
 mod connected;
 mod context;
+mod dated;
 mod keyed;
 mod node;
 mod operator;

@@ -1,13 +1,11 @@
 //! What an operator of the user's sees of its subtask, its key and its outputs.
 
-use std::fmt;
-
 use levada_core::{BoxError, Key, KeyGroup, Origin, State, Timestamp};
 use levada_runtime::Turn;
 use levada_runtime::metrics::user::SubtaskMetrics;
 use levada_state::Place;
 
-use crate::process::keyed::{KeyedValues, NoTimer, give_up};
+use crate::process::keyed::{KeyedValues, give_up};
 use crate::process::outputs::Outputs;
 use crate::process::{BroadcastProcess, CoProcess, Process, SideOutput, Timer};
 
@@ -131,11 +129,8 @@ impl<'a, K: Key, S: State, O: Send + 'static> KeyedContext<'a, K, S, O> {
     }
 
     fn set(&mut self, timer: Timer) {
-        match self.values.set_timer(self.key, self.group, timer) {
-            Ok(()) => {}
-            Err(NoTimer::Unhashed(error)) => self.fail(error),
-            Err(NoTimer::Unkept(error)) => self.fail(error),
-            Err(NoTimer::NoKeys) => self.fail(WithoutKeys),
+        if let Err(error) = self.values.set_timer(self.key, self.group, timer) {
+            self.fail(error);
         }
     }
 
@@ -144,28 +139,33 @@ impl<'a, K: Key, S: State, O: Send + 'static> KeyedContext<'a, K, S, O> {
     pub fn state(&mut self) -> &mut S {
         let place = match self.place {
             Some(place) => place,
-            None => match self.values.find_or_insert(self.key, self.group) {
-                Ok(place) => *self.place.insert(place),
-                Err(error) => {
-                    self.fail(error);
-                    give_up()
+            None => {
+                let timestamp = self.turn.timestamp;
+                let found = self.values.find_or_insert(self.key, self.group, timestamp);
+                match found {
+                    Ok(place) => *self.place.insert(place),
+                    Err(error) => {
+                        self.fail(error);
+                        give_up()
+                    }
                 }
-            },
+            }
         };
-        self.values.table.value_mut(place)
+        self.values.value_mut(place)
     }
 
     /// The key's state, if there is one.
     #[must_use]
     pub fn existing_state(&self) -> Option<&S> {
-        let place = self.place.or_else(|| self.values.table.find(self.key))?;
-        Some(self.values.table.value(place))
+        let timestamp = self.turn.timestamp;
+        self.values
+            .existing(self.key, self.group, timestamp, self.place)
     }
 
     /// Forgets the key's state.
     pub fn clear(&mut self) {
         self.place = None;
-        self.values.table.remove(self.key);
+        self.values.remove(self.key);
     }
 
     /// Emits a record on the main output.
@@ -225,6 +225,8 @@ impl<'a, K: Key, S: State, O: Send + 'static> KeysContext<'a, K, S, O> {
 
     /// Shows the state of every key of this subtask, in no particular order. Together the subtasks see every key once.
     ///
+    /// With a time-to-live this is no use of the states, and those that are gone are left out.
+    ///
     /// It walks all keys in one go: with millions of them the task lets nobody else run meanwhile, and what is emitted without
     /// room waits in memory, up to a limit.
     pub fn for_each_key(&mut self, mut f: impl FnMut(&K, &mut S, &mut OutputEmitter<'_, O>)) {
@@ -232,9 +234,8 @@ impl<'a, K: Key, S: State, O: Send + 'static> KeysContext<'a, K, S, O> {
             outputs: self.emitter.outputs,
             turn: self.emitter.turn,
         };
-        for (key, state) in self.values.table.iter_mut() {
-            f(key, state, &mut emitter);
-        }
+        self.values
+            .for_each(|key, state| f(key, state, &mut emitter));
     }
 
     /// Emits a record on the main output.
@@ -264,15 +265,3 @@ impl<O: Send + 'static> OutputEmitter<'_, O> {
         self.outputs.emit_to(side, record, self.turn);
     }
 }
-
-/// A timer was set where there are no keys.
-#[derive(Debug)]
-struct WithoutKeys;
-
-impl fmt::Display for WithoutKeys {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("timers belong to keys, and this operator follows a stream without any: `key_by` makes one")
-    }
-}
-
-impl std::error::Error for WithoutKeys {}

@@ -8,6 +8,7 @@ use levada_runtime::{Failure, Subtask};
 
 use crate::process::operator::{Logic, Processing};
 use crate::process::side::{AnyPort, Port};
+use crate::ttl::Ttl;
 
 /// Restores the types of an operator's side outputs.
 #[derive(Default)]
@@ -43,15 +44,17 @@ pub struct ProcessNode<L> {
     /// A process is `Send` but need not be `Sync`: it is cloned under the lock.
     logic: Mutex<L>,
     owner: u32,
+    ttl: Option<Ttl>,
     sides: SidePorts,
 }
 
 impl<L: Logic> ProcessNode<L> {
-    /// The node numbered `owner`, with these side outputs.
-    pub fn new(logic: L, owner: u32, sides: SidePorts) -> Self {
+    /// The node numbered `owner`, with these side outputs. State is kept for ever if no time-to-live is given.
+    pub fn new(logic: L, owner: u32, ttl: Option<Ttl>, sides: SidePorts) -> Self {
         Self {
             logic: Mutex::new(logic),
             owner,
+            ttl,
             sides,
         }
     }
@@ -75,7 +78,7 @@ impl<L: Logic> NodeFactory for ProcessNode<L> {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone();
-        let processing = Processing::open(logic, subtask, self.owner, main, sides)?;
+        let processing = Processing::open(logic, subtask, self.owner, self.ttl, main, sides)?;
         Ok(Built::Read(AnyRead::new::<L::Record>(Box::new(processing))))
     }
 }

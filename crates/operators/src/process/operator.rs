@@ -11,6 +11,7 @@ use crate::process::outputs::Outputs;
 use crate::process::shared::SharedValue;
 use crate::process::side::AnyPort;
 use crate::process::{OpenContext, Timer};
+use crate::ttl::Ttl;
 
 /// What the kinds of processes have in common: one or two inputs, a state per key, perhaps one that all subtasks share.
 pub trait Logic: Clone + Send + 'static {
@@ -73,6 +74,7 @@ impl<L: Logic> Processing<L> {
         mut logic: L,
         subtask: &Subtask,
         owner: u32,
+        ttl: Option<Ttl>,
         main: Box<dyn Push<L::Out>>,
         sides: Vec<Box<dyn AnyPort>>,
     ) -> Result<Self, Failure> {
@@ -86,7 +88,7 @@ impl<L: Logic> Processing<L> {
         Ok(Self {
             logic,
             values: if L::KEYED {
-                KeyedValues::owned(subtask)
+                KeyedValues::owned(ttl, subtask)
             } else {
                 KeyedValues::any(subtask)
             },
@@ -118,7 +120,7 @@ impl<L: Logic> Processing<L> {
         }
     }
 
-    /// Fires the timers that are due, then passes on the watermark that has waited for them.
+    /// Fires the timers that are due and frees what is gone, then passes on the watermark that has waited for it.
     fn go_on(&mut self, turn: &mut Turn) -> Room {
         self.values.prepare();
         let (timestamp, born) = (turn.timestamp, turn.born());
@@ -128,7 +130,7 @@ impl<L: Logic> Processing<L> {
             turn.set_born(born);
             self.outputs.mark(turn);
         }
-        if room.is_full() {
+        if room.is_full() || self.sweep(turn).is_full() {
             return Room::Full;
         }
         match self.passing.take() {
@@ -137,11 +139,18 @@ impl<L: Logic> Processing<L> {
         }
     }
 
+    fn sweep(&mut self, turn: &mut Turn) -> Room {
+        let blame = Blame::on(&self.operator);
+        let room = self.values.sweep(self.passing, turn);
+        blame.lift();
+        room
+    }
+
     /// One call after the other, as long as there is room.
     fn fire(&mut self, turn: &mut Turn) -> Room {
         let mut room = self.outputs.room();
         while !room.is_full()
-            && let Some((key, timer)) = self.values.times.take_due(turn.now())
+            && let Some((key, timer)) = self.values.take_due(turn.now())
         {
             if let Timer::Processing(_) = timer
                 && turn.born() != turn.now()
@@ -161,6 +170,7 @@ impl<L: Logic> Processing<L> {
             blame.lift();
             room = self.check(turn).and(turn.spend());
         }
+        self.values.put_down_timer();
         room
     }
 }
@@ -181,7 +191,7 @@ impl<L: Logic> Downstream for Processing<L> {
 
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
         if let Signal::Watermark(watermark) = signal
-            && self.values.times.raise(watermark)
+            && self.values.raise(watermark)
         {
             self.passing = Some(watermark);
             return self.go_on(turn);
@@ -193,7 +203,7 @@ impl<L: Logic> Downstream for Processing<L> {
         let room = self.outputs.tend(turn);
         // Without room, whoever makes some wakes the task.
         if !room.is_full()
-            && let Some(at) = self.values.times.wake_at()
+            && let Some(at) = self.values.wake_at()
         {
             turn.wake_at(at);
         }

@@ -20,6 +20,8 @@ pub(crate) struct Times<K> {
     reached: DueQueue<K>,
     /// Whether a timer of `event` may be due.
     due: bool,
+    /// While a watermark fires timers, the one before it.
+    catching_up: Option<Timestamp>,
     /// Of the timers of `processing`, those up to here are due; none if the time of day has to be asked.
     wall: Option<Timestamp>,
     /// When the first timer of `processing` is due, as far as is known.
@@ -38,6 +40,7 @@ impl<K: Key> Times<K> {
             processing: Timers::new(owned, subtask.table_seed),
             reached: DueQueue::new(),
             due: false,
+            catching_up: None,
             wall: None,
             look_at: Moment::NEVER,
             looked_for: Timestamp::MAX,
@@ -58,14 +61,29 @@ impl<K: Key> Times<K> {
             }
         }
         self.due = true;
+        self.catching_up = Some(Timestamp::MIN);
         self.look();
     }
 
     /// Takes a watermark. Whether it has to wait for timers.
     pub(crate) fn raise(&mut self, watermark: Timestamp) -> bool {
+        let before = self.watermark.watermark();
         self.watermark.raise(watermark);
-        self.due |= self.event.earliest().is_some_and(|at| at <= watermark);
+        if self.event.earliest().is_some_and(|at| at <= watermark) {
+            self.due = true;
+            self.catching_up = Some(before);
+        }
         self.due
+    }
+
+    /// How far time has come for a timer of event time that fires: to its own time, as if its watermark had come from there
+    /// just now; but for one that was set late, to the watermark of its key.
+    pub(crate) fn come_to(
+        &self,
+        at: Timestamp,
+        watermark: impl FnOnce() -> Timestamp,
+    ) -> Timestamp {
+        at.max(self.catching_up.unwrap_or_else(watermark))
     }
 
     /// The watermark for a key whose group `group` tells.
@@ -146,6 +164,7 @@ impl<K: Key> Times<K> {
                 return Some((key, Timer::Event(at)));
             }
             self.due = false;
+            self.catching_up = None;
         }
         if self.look_at > now || self.has_ended() {
             return None;
@@ -181,6 +200,12 @@ impl<K: Key> Times<K> {
         (self.look_at != Moment::NEVER).then_some(self.look_at)
     }
 
+    /// When the time of day will be `at`, if nobody sets it; now if it has been.
+    pub(crate) fn moment_of(&self, at: Timestamp) -> Moment {
+        let millis = at.0.saturating_sub(self.clock.wall().0);
+        self.clock.now() + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
+    }
+
     fn look(&mut self) {
         self.wall = None;
         match self.processing.earliest() {
@@ -189,7 +214,7 @@ impl<K: Key> Times<K> {
                 self.looked_for = Timestamp::MAX;
             }
             Some(at) => {
-                self.look_at = moment_of(at, &*self.clock);
+                self.look_at = self.moment_of(at);
                 self.looked_for = at;
             }
         }
@@ -199,10 +224,4 @@ impl<K: Key> Times<K> {
     fn has_ended(&self) -> bool {
         self.watermark.watermark() == Timestamp::MAX
     }
-}
-
-/// When the time of day will be `at`, if nobody sets it: in the past if it has been.
-pub(crate) fn moment_of(at: Timestamp, clock: &dyn Clock) -> Moment {
-    let millis = at.0.saturating_sub(clock.wall().0);
-    clock.now() + Duration::from_millis(u64::try_from(millis).unwrap_or(0))
 }
