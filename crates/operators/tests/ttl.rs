@@ -393,3 +393,21 @@ fn a_record_without_event_time_fails_the_job() {
         }
     }
 }
+
+#[test]
+fn the_end_of_the_input_ends_no_state() {
+    for seed in 0..20 {
+        let operators = counting(ttl(false));
+        let mut harness = Harness::new(&Simulation::new(seed), &operators).unwrap();
+        let record = |command| (Record { key: 1, command }, 0);
+        harness.push_at([record(Command::Add), record(Command::LookAfter(i64::MAX))]);
+        harness.watermark(9);
+        harness.output();
+        let at_the_end = Seen {
+            key: 1,
+            at: i64::MAX,
+            count: Some(1),
+        };
+        assert_eq!(harness.finish(), [at_the_end], "seed {seed}");
+    }
+}
