@@ -10,31 +10,24 @@ use crate::row::Local;
 
 pub(super) struct LocalItems;
 
-/// What is kept of a person.
-struct Home {
-    name: String,
-    city: String,
-    state: String,
-}
-
 impl Loop for LocalItems {
     fn run<E: Borrow<Event>>(events: impl Iterator<Item = E>, rows: &mut impl Gather) {
-        let mut homes: Map<u64, Home> = Map::default();
+        // Those who live in these states, by their number: the events themselves, owned or borrowed.
+        let mut persons: Map<u64, E> = Map::default();
         // The auctions of those who have not come yet, and perhaps live elsewhere.
         let mut waiting: Map<u64, Vec<u64>> = Map::default();
         for event in events {
             match event.borrow() {
                 Event::Person(person) if matches!(&*person.state, "or" | "id" | "ca") => {
-                    let home = Home::of(person);
                     for auction in waiting.remove(&person.id).unwrap_or_default() {
-                        rows.add(&home.row(auction));
+                        rows.add(&row(person, auction));
                     }
-                    homes.insert(person.id, home);
+                    persons.insert(person.id, event);
                 }
                 Event::Auction(auction) if auction.category == 10 => {
-                    match homes.get(&auction.seller) {
-                        Some(home) => rows.add(&home.row(auction.id)),
-                        None => waiting.entry(auction.seller).or_default().push(auction.id),
+                    match persons.get(&auction.seller).map(E::borrow) {
+                        Some(Event::Person(person)) => rows.add(&row(person, auction.id)),
+                        _ => waiting.entry(auction.seller).or_default().push(auction.id),
                     }
                 }
                 _ => {}
@@ -43,21 +36,11 @@ impl Loop for LocalItems {
     }
 }
 
-impl Home {
-    fn of(person: &Person) -> Self {
-        Self {
-            name: person.name.clone(),
-            city: person.city.clone(),
-            state: person.state.clone(),
-        }
-    }
-
-    fn row(&self, auction: u64) -> Local<&str> {
-        Local {
-            name: &self.name,
-            city: &self.city,
-            state: &self.state,
-            auction,
-        }
+fn row(person: &Person, auction: u64) -> Local<&str> {
+    Local {
+        name: &person.name,
+        city: &person.city,
+        state: &person.state,
+        auction,
     }
 }

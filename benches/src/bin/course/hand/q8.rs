@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use super::{Loop, window_end};
 use crate::digest::Gather;
-use crate::event::Event;
+use crate::event::{Event, Person};
 use crate::map::Map;
 use crate::row::Seller;
 
@@ -14,30 +14,31 @@ pub(super) struct NewSellers;
 
 impl Loop for NewSellers {
     fn run<E: Borrow<Event>>(events: impl Iterator<Item = E>, rows: &mut impl Gather) {
-        let mut names: Map<u64, String> = Map::default();
+        // Those who have come in this window, by their number: the events themselves, owned or borrowed.
+        let mut persons: Map<u64, E> = Map::default();
         // How many auctions came before their seller.
         let mut waiting: Map<u64, u64> = Map::default();
         let mut end = 0;
         for event in events {
-            let event = event.borrow();
-            if matches!(event, Event::Bid(_)) {
-                continue;
-            }
-            if event.date_time() >= end {
-                names.clear();
+            let time = match event.borrow() {
+                Event::Bid(_) => continue,
+                other => other.date_time(),
+            };
+            if time >= end {
+                persons.clear();
                 waiting.clear();
-                end = window_end(event.date_time(), WIDTH);
+                end = window_end(time, WIDTH);
             }
-            match event {
+            match event.borrow() {
                 Event::Person(person) => {
                     for _ in 0..waiting.remove(&person.id).unwrap_or_default() {
-                        rows.add(&row(person.id, &person.name, end));
+                        rows.add(&row(person, end));
                     }
-                    names.insert(person.id, person.name.clone());
+                    persons.insert(person.id, event);
                 }
-                Event::Auction(auction) => match names.get(&auction.seller) {
-                    Some(name) => rows.add(&row(auction.seller, name, end)),
-                    None => *waiting.entry(auction.seller).or_default() += 1,
+                Event::Auction(auction) => match persons.get(&auction.seller).map(E::borrow) {
+                    Some(Event::Person(person)) => rows.add(&row(person, end)),
+                    _ => *waiting.entry(auction.seller).or_default() += 1,
                 },
                 Event::Bid(_) => {}
             }
@@ -45,10 +46,10 @@ impl Loop for NewSellers {
     }
 }
 
-fn row(person: u64, name: &str, window_end: u64) -> Seller<&str> {
+fn row(person: &Person, window_end: u64) -> Seller<&str> {
     Seller {
-        person,
-        name,
+        person: person.id,
+        name: &person.name,
         window_end,
     }
 }
