@@ -40,6 +40,21 @@ fn failed_logins() {
     );
 }
 
+/// Ten seconds are within the interval, eleven are not, and a click before the advert is none.
+#[test]
+fn interval_join() {
+    check(
+        "interval_join",
+        &[
+            "user 1: coffee after 3 s",
+            "user 1: tea after 4 s",
+            "user 2: bicycle after 10 s",
+            "user 2: tea after 10 s",
+            "user 3: boots after 1 s",
+        ],
+    );
+}
+
 #[test]
 fn price_in_euro() {
     check(

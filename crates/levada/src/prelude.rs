@@ -8,8 +8,8 @@ pub use crate::connectors::{
 };
 pub use crate::{
     Aggregate, BroadcastContext, BroadcastProcess, Calls, CoContext, CoProcess, Context, Flow, Job,
-    Keyed, ListState, MapState, OnError, OpenContext, Process, SharedContext, SideOutput, Span,
-    Stream, Timer, Timestamp, Ttl, ValueState, WatermarkGenerator, Watermarks, Windowed, sliding,
-    tumbling,
+    JoinTtl, Keyed, ListState, MapState, OnError, OpenContext, Process, SharedContext, SideOutput,
+    Span, Stream, Timer, Timestamp, Ttl, ValueState, WatermarkGenerator, Watermarks, Windowed,
+    after, before, sliding, tumbling,
 };
 pub use levada_core::event_time::{days, hours, millis, minutes, seconds};

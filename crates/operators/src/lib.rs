@@ -6,6 +6,7 @@
 pub mod aggregate;
 mod call;
 mod deduplicate;
+pub mod join;
 mod kinds;
 pub mod process;
 mod running;
@@ -18,6 +19,7 @@ pub mod window;
 pub use aggregate::{Aggregate, Aggregates};
 pub use call::{Asynchronous, CallError, CallNode, Calls, Permanent};
 pub use deduplicate::Deduplicate;
+pub use join::JoinNode;
 pub use kinds::{AggregatingState, ListState, MapState, Reducer, ReducingState, ValueState};
 pub use process::{
     BroadcastContext, BroadcastProcess, CoContext, CoProcess, Context, KeyedContext, KeysContext,

@@ -247,7 +247,7 @@ proptest! {
 
 /// How many bytes the states of an operator take in a snapshot.
 fn bytes(harness: &mut Harness<(u64, i64), (u64, i64)>) -> usize {
-    let snapshot = harness.snapshot().unwrap();
+    let snapshot = harness.snapshot().expect("everything can be written");
     snapshot.groups("once").map(|(_, bytes)| bytes).sum()
 }
 
