@@ -17,7 +17,12 @@ pub(crate) struct Kept<K, A, B, R: Rule> {
     /// When to look for rows that are gone: one entry for each chunk that has rows. It stands where the first row that came
     /// is gone, then where the latest one is; so a row from the future holds the others of its chunk at the most.
     due: DueQueue<Due<K>>,
+    /// Times are rounded up to a power of two, less one of which this is: few different times make a small queue.
+    coarseness: i64,
 }
+
+/// Rows may stay for this part of a life longer than they are needed.
+const LATENESS: i64 = 64;
 
 /// The rows of a key, if there are any.
 pub(crate) type Found<'a, A, B, R> = Option<&'a Sides<A, B, <R as Rule>::Stamp>>;
@@ -37,10 +42,12 @@ where
     R: Rule,
 {
     pub(crate) fn new(owned: Range<u16>, table_seed: u64, rule: R) -> Self {
+        let most = rule.life().checked_div(LATENESS).unwrap_or_default().max(1);
         Self {
             table: KeyedTable::new(owned, table_seed),
             rule,
             due: DueQueue::new(),
+            coarseness: (1 << most.ilog2()) - 1,
         }
     }
 
@@ -65,6 +72,7 @@ where
         let begun = W::own(sides).push(stamp, keyed.record.clone());
         if let (Some(chunk), Some(at)) = (begun, gone_at) {
             let (key, side) = (keyed.key.clone(), W::SIDE);
+            let at = rounded_up(at, self.coarseness);
             self.due.add(at, Due { key, side, chunk });
         }
         Ok(Some(sides))
@@ -101,7 +109,7 @@ where
             Side::Second => sides.second.remove(due.chunk, gone),
         };
         if let Some(at) = latest.and_then(|time| rule.gone_at(due.side, time)) {
-            self.due.add(at, due);
+            self.due.add(rounded_up(at, self.coarseness), due);
         } else if sides.is_empty() {
             self.table.remove(&due.key);
         }
@@ -117,9 +125,31 @@ where
             let second = sides.second.chunks().map(|chunk| (Side::Second, chunk));
             for (side, (chunk, earliest)) in first.chain(second) {
                 if let Some(at) = self.rule.gone_at(side, earliest) {
-                    let key = key.clone();
+                    let (key, at) = (key.clone(), rounded_up(at, self.coarseness));
                     self.due.add(at, Due { key, side, chunk });
                 }
+            }
+        }
+    }
+}
+
+/// The next time at or after this one at which something may be due.
+#[inline]
+fn rounded_up(Timestamp(at): Timestamp, coarseness: i64) -> Timestamp {
+    at.checked_add(coarseness)
+        .map_or(Timestamp::MAX, |at| Timestamp(at & !coarseness))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_due_before_its_time() {
+        for coarseness in [0, 1, 7, (1 << 56) - 1] {
+            for at in [i64::MIN, -9, -8, -1, 0, 1, 8, 9, i64::MAX - 1, i64::MAX] {
+                let rounded = rounded_up(Timestamp(at), coarseness).0;
+                assert!(rounded >= at && rounded.abs_diff(at) <= coarseness.unsigned_abs());
             }
         }
     }

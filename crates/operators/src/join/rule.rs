@@ -105,6 +105,9 @@ pub trait Rule: Clone + Send + Sync + 'static {
     /// The time, on the clock of the rule, at which a row meets nothing more that may come; none if that is never.
     fn gone_at(&self, side: Side, time: Timestamp) -> Option<Timestamp>;
 
+    /// About how long a row is kept, in milliseconds.
+    fn life(&self) -> i64;
+
     /// The time of day, if the rule goes by it.
     fn now(&self, turn: &Turn) -> Timestamp;
 
@@ -136,6 +139,10 @@ impl Rule for Forever {
     #[inline]
     fn gone_at(&self, _: Side, _: Timestamp) -> Option<Timestamp> {
         None
+    }
+
+    fn life(&self) -> i64 {
+        0
     }
 
     fn now(&self, _: &Turn) -> Timestamp {
@@ -208,6 +215,10 @@ impl Rule for Interval {
         Some(self.meets(side, time).to)
     }
 
+    fn life(&self) -> i64 {
+        self.upper.saturating_sub(self.lower)
+    }
+
     fn now(&self, _: &Turn) -> Timestamp {
         Timestamp::MIN
     }
@@ -240,7 +251,7 @@ impl ProcessingTime {
         }
     }
 
-    fn life(&self, side: Side) -> Duration {
+    fn life_of(&self, side: Side) -> Duration {
         match side {
             Side::First => self.first,
             Side::Second => self.second,
@@ -278,7 +289,11 @@ impl Rule for ProcessingTime {
 
     #[inline]
     fn gone_at(&self, side: Side, time: Timestamp) -> Option<Timestamp> {
-        Some(time + self.life(side))
+        Some(time + self.life_of(side))
+    }
+
+    fn life(&self) -> i64 {
+        millis_of(self.first.min(self.second))
     }
 
     #[inline]
