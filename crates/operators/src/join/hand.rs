@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use levada_core::{KeyGroup, codec};
+use levada_core::{KeyGroup, codec, fault};
 use levada_runtime::{StateError, Two};
 use levada_state::KeyedState;
 use serde::de::DeserializeOwned;
@@ -59,7 +59,10 @@ where
         for (group, bytes) in self.owned.clone().zip(groups) {
             let group = KeyGroup(group);
             let damaged = |error| StateError::new(group, error);
-            let hands = self.waiting.iter().filter(|hand| hand.group == group);
+            let hands = self
+                .waiting
+                .iter()
+                .filter(|hand| hand.group == group && !fault!("hand-unsaved"));
             codec::encode(&(hands.clone().count() as u64), bytes).map_err(damaged)?;
             for hand in hands {
                 codec::encode(hand, bytes).map_err(damaged)?;
