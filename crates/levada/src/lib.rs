@@ -64,7 +64,7 @@ pub use levada_core::{
 };
 pub use levada_graph::{BufferOptions, Plan};
 pub use levada_operators::step::Emitter;
-pub use levada_operators::window::{self, sliding, tumbling};
+pub use levada_operators::window::{self, session, sliding, tumbling};
 pub use levada_operators::{
     Aggregate, Aggregates, AggregatingState, BroadcastContext, BroadcastProcess, CallError, Calls,
     CoContext, CoProcess, Context, KeyedContext, KeysContext, ListState, MapState, OpenContext,

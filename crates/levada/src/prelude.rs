@@ -10,6 +10,6 @@ pub use crate::{
     Aggregate, BroadcastContext, BroadcastProcess, Calls, CoContext, CoProcess, Context, Flow, Job,
     JoinTtl, Keyed, ListState, MapState, OnError, OpenContext, Process, SharedContext, SideOutput,
     Span, Stream, Timer, Timestamp, Ttl, ValueState, WatermarkGenerator, Watermarks, Windowed,
-    after, before, sliding, tumbling,
+    after, before, session, sliding, tumbling,
 };
 pub use levada_core::event_time::{days, hours, millis, minutes, seconds};

@@ -7,12 +7,16 @@ mod kind;
 mod node;
 mod options;
 mod partial;
+mod rows;
+mod sessions;
 mod sliced;
 mod slicing;
 
 pub use contents::{Aggregated, Applied, Contents, Emission, Folded};
 pub use joined::{Joined, Unmatched};
-pub use kind::{NeverMerged, SlicedKind, Sliding, Tumbling, WindowKind, sliding, tumbling};
+pub use kind::{
+    NeverMerged, Session, SlicedKind, Sliding, Tumbling, WindowKind, session, sliding, tumbling,
+};
 pub use node::SlicedNode;
 pub use options::{LateOutput, WindowOptions};
 pub use partial::{Merged, Partial, PreAggregateStep};

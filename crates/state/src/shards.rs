@@ -92,6 +92,13 @@ impl<T> Shards<T> {
         self.shards[place.shard as usize].get_bucket_mut(place.bucket as usize)
     }
 
+    /// The entry with this hash, if it is there.
+    #[inline]
+    pub(crate) fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&mut T> {
+        let shard = self.shard_of(hash);
+        self.shards[shard].find_mut(hash, is_it)
+    }
+
     /// The entry, made if it is not there.
     #[inline]
     pub(crate) fn get_or_insert<E>(

@@ -77,6 +77,14 @@ impl<K: Key, V> KeyedTable<K, V> {
         self.entries.get(place).map(|entry| &entry.value)
     }
 
+    /// The value of a key, if it is there.
+    #[inline]
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        let hash = self.hasher.hash_one(key);
+        let entry = self.entries.find_mut(hash, |entry| entry.key == *key)?;
+        Some(&mut entry.value)
+    }
+
     /// The value of a key. A key that is not there is added, with the group and the value that `make` gives it.
     ///
     /// # Errors
@@ -302,6 +310,7 @@ mod tests {
             prop_assert_eq!(table.len(), model.len());
             for (key, value) in &model {
                 prop_assert_eq!(table.find(key).map(|place| table.value(place)), Some(value));
+                prop_assert_eq!(table.get_mut(key).map(|value| *value), Some(*value));
             }
 
             // Through a snapshot into tables of another parallelism, and out of them.

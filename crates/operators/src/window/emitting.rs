@@ -1,10 +1,21 @@
 //! Emitting the results of a key's window.
 
+use std::mem;
+
 use levada_core::Origin;
 use levada_runtime::{Blame, Room, Turn};
 
 use crate::process::outputs::Outputs;
 use crate::window::contents::{Contents, Emission};
+
+/// What came of looking for something to emit.
+pub(crate) enum Looked<T> {
+    Found(T),
+    /// It is time to let others run.
+    Interrupted,
+    /// There is nothing left.
+    Nothing,
+}
 
 /// Emits results until there is no other, no room, or it is time to let others run.
 pub(crate) fn emit<K, T, C: Contents<K, T>>(
@@ -14,7 +25,9 @@ pub(crate) fn emit<K, T, C: Contents<K, T>>(
     outputs: &mut Outputs<C::Out>,
     turn: &mut Turn,
 ) -> Room {
-    while !emission.is_over() {
+    let before = mem::replace(&mut turn.timestamp, emission.span.last());
+    let mut room = Room::Free;
+    while !emission.is_over() && !room.is_full() {
         let blame = Blame::on(operator);
         let result = contents.next(emission);
         blame.lift();
@@ -22,11 +35,9 @@ pub(crate) fn emit<K, T, C: Contents<K, T>>(
             emission.accumulator = None;
             break;
         };
-        turn.timestamp = emission.span.last();
         outputs.emit(result, turn);
-        if outputs.room().and(turn.spend()).is_full() {
-            return Room::Full;
-        }
+        room = outputs.room().and(turn.spend());
     }
-    Room::Free
+    turn.timestamp = before;
+    room
 }

@@ -1,5 +1,7 @@
 //! Which windows there are, as the program says it.
 
+mod session;
+
 use std::time::Duration;
 
 use levada_core::event_time::millis_of;
@@ -10,6 +12,8 @@ use crate::window::contents::Contents;
 use crate::window::node::SlicedNode;
 use crate::window::options::WindowOptions;
 use crate::window::slicing::Slicing;
+
+pub use session::{Session, session};
 
 /// A kind of windows: how records of a key are gathered.
 pub trait WindowKind: Clone + Send + Sync + 'static {

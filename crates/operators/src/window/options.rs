@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use levada_runtime::Subtask;
+use levada_core::Origin;
+use levada_runtime::metrics::OperatorCounters;
 use levada_runtime::wiring::AnyPush;
+use levada_runtime::{Blame, Room, Subtask, Turn};
 
+use crate::process::outputs::Outputs;
 use crate::process::side::AnyPort;
 use crate::process::{SideOutput, SidePorts};
 
@@ -49,6 +52,35 @@ impl<T> WindowOptions<T> {
             Some(late) => late.ports.restore(outputs, subtask),
             None => Vec::new(),
         }
+    }
+
+    /// The node that the side output belongs to.
+    pub(crate) fn owner(&self) -> u32 {
+        self.late.as_ref().map_or(0, |late| late.side.owner())
+    }
+
+    /// What becomes of a late record, which may stand for several.
+    #[inline(never)]
+    pub(crate) fn drop_late<O: Send + 'static>(
+        &self,
+        record: &T,
+        records: u64,
+        operator: &Origin,
+        counters: &OperatorCounters,
+        outputs: &mut Outputs<O>,
+        turn: &mut Turn,
+    ) -> Room
+    where
+        T: Send + 'static,
+    {
+        counters.records_late.add(records);
+        if let Some(late) = &self.late {
+            let blame = Blame::on(operator);
+            let record = (late.clone)(record);
+            blame.lift();
+            outputs.emit_to(&late.side, record, turn);
+        }
+        outputs.room()
     }
 }
 

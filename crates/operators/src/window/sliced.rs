@@ -22,10 +22,10 @@ use crate::process::outputs::Outputs;
 use crate::process::side::AnyPort;
 use crate::state_check;
 use crate::window::contents::Contents;
-use crate::window::emitting::emit;
+use crate::window::emitting::{Looked, emit};
 use crate::window::options::WindowOptions;
 use crate::window::slicing::Slicing;
-use state::{Looked, SlicedState};
+use state::SlicedState;
 
 /// Tumbling or sliding windows, in one subtask.
 pub(crate) struct Sliced<K, T, C: Contents<K, T>> {
@@ -73,7 +73,7 @@ where
         main: Box<dyn Push<C::Out>>,
         sides: Vec<Box<dyn AnyPort>>,
     ) -> Self {
-        let owner = options.late.as_ref().map_or(0, |late| late.side.owner());
+        let owner = options.owner();
         Self {
             state: SlicedState::new(
                 slicing,
@@ -133,7 +133,14 @@ where
             last.0.saturating_add(self.options.lateness) > now.0
         };
         if !takes(last) {
-            return Err(self.late(&keyed.record, turn));
+            return Err(self.options.drop_late(
+                &keyed.record,
+                self.contents.records(&keyed.record),
+                &self.operator,
+                &self.counters,
+                &mut self.outputs,
+                turn,
+            ));
         }
         for window in first..=last {
             if takes(window) && self.state.has_fired(window, group, &keyed.key) {
@@ -141,20 +148,6 @@ where
             }
         }
         Ok(Some(self.state.slice(number)))
-    }
-
-    #[inline(never)]
-    fn late(&mut self, record: &T, turn: &mut Turn) -> Room {
-        self.counters
-            .records_late
-            .add(self.contents.records(record));
-        if let Some(late) = &self.options.late {
-            let blame = Blame::on(&self.operator);
-            let record = (late.clone)(record);
-            blame.lift();
-            self.outputs.emit_to(&late.side, record, turn);
-        }
-        self.outputs.room()
     }
 
     /// Emits what fires, as far as there is room, and then passes the watermark on. Leaves the turn's timestamp as it was.

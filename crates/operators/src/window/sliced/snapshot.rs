@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::window::contents::Emission;
+use crate::window::rows::write_rows;
 use crate::window::sliced::state::SlicedState;
 
 /// A group is written as
@@ -36,7 +37,7 @@ where
             let times = (self.clock.of(group), self.next_window_of(group));
             codec::encode(&times, bytes).map_err(|error| StateError::new(group, error))?;
         }
-        self.rows(groups, |add| {
+        write_rows(&self.owned, groups, |add| {
             for (number, table) in &self.slices {
                 for (key, value, group) in table.iter() {
                     add(group, &|bytes| {
@@ -48,7 +49,7 @@ where
             }
             Ok(())
         })?;
-        self.rows(groups, |add| {
+        write_rows(&self.owned, groups, |add| {
             for (window, keys) in &self.changed {
                 for (key, group) in keys {
                     add(*group, &|bytes| codec::encode(&(*window, key), bytes))?;
@@ -56,7 +57,7 @@ where
             }
             Ok(())
         })?;
-        self.rows(groups, |add| {
+        write_rows(&self.owned, groups, |add| {
             for (key, (group, window)) in &self.emitted {
                 add(*group, &|bytes| codec::encode(&(*window, key), bytes))?;
             }
@@ -64,7 +65,7 @@ where
                 add(group, &|bytes| codec::encode(&(window, key), bytes))
             })
         })?;
-        self.rows(groups, |add| {
+        write_rows(&self.owned, groups, |add| {
             for (group, emission) in &self.emissions {
                 add(*group, &|bytes| codec::encode(emission, bytes))?;
             }
@@ -78,37 +79,11 @@ where
     }
 }
 
-/// Writes a row of a group.
-type Add<'a> = dyn FnMut(KeyGroup, &dyn Fn(&mut Vec<u8>) -> Result<(), CodecError>) -> Result<(), StateError>
-    + 'a;
-
 impl<K, A> SlicedState<K, A>
 where
     K: Key,
     A: Clone + Serialize + DeserializeOwned,
 {
-    /// Writes rows, with the number of each group's before them.
-    fn rows(
-        &self,
-        groups: &mut [Vec<u8>],
-        write: impl FnOnce(&mut Add<'_>) -> Result<(), StateError>,
-    ) -> Result<(), StateError> {
-        let begins: Vec<_> = groups.iter().map(Vec::len).collect();
-        for bytes in &mut *groups {
-            bytes.extend_from_slice(&[0; 8]);
-        }
-        let mut counts = vec![0u64; groups.len()];
-        write(&mut |group, row| {
-            let place = usize::from(group.0 - self.owned.start);
-            counts[place] += 1;
-            row(&mut groups[place]).map_err(|error| StateError::new(group, error))
-        })?;
-        for ((bytes, begin), count) in groups.iter_mut().zip(begins).zip(counts) {
-            bytes[begin..begin + 8].copy_from_slice(&count.to_le_bytes());
-        }
-        Ok(())
-    }
-
     /// Shows the keys for which the window that is firing has fired.
     fn emitted_now(
         &self,

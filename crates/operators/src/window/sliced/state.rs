@@ -9,6 +9,7 @@ use levada_core::{Key, KeyGroup, Timestamp};
 use levada_state::{Cursor, GroupClock, KeyedTable};
 
 use crate::window::contents::Emission;
+use crate::window::emitting::Looked;
 use crate::window::slicing::Slicing;
 
 /// Something for each of some keys, in the order in which they were added.
@@ -61,15 +62,6 @@ pub(super) struct Within {
     /// The slice whose keys are next.
     pub(super) slice: usize,
     pub(super) cursor: Cursor,
-}
-
-/// What came of looking for something to emit.
-pub(crate) enum Looked<T> {
-    Found(T),
-    /// It is time to let others run.
-    Interrupted,
-    /// There is nothing left.
-    Nothing,
 }
 
 impl<K: Key, A: Clone> SlicedState<K, A> {
