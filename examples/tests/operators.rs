@@ -40,6 +40,21 @@ fn failed_logins() {
     );
 }
 
+/// What a loop over the bids gives; the windows at both ends are not full.
+#[test]
+fn hot_items() {
+    check(
+        "hot_items",
+        &[
+            "until 5 s: 2 bids on [7]",
+            "until 10 s: 3 bids on [8]",
+            "until 15 s: 3 bids on [8, 9]",
+            "until 20 s: 2 bids on [7, 9]",
+            "until 25 s: 1 bids on [7]",
+        ],
+    );
+}
+
 /// Ten seconds are within the interval, eleven are not, and a click before the advert is none.
 #[test]
 fn interval_join() {
