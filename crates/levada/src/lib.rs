@@ -112,4 +112,10 @@ mod guide {
     mod metrics_and_logs {}
     #[doc = include_str!("../../../docs/guide/11-asynchronous-calls.md")]
     mod asynchronous_calls {}
+    #[doc = include_str!("../../../docs/guide/12-event-time.md")]
+    mod event_time {}
+    #[doc = include_str!("../../../docs/guide/13-windows.md")]
+    mod windows {}
+    #[doc = include_str!("../../../docs/guide/14-joins.md")]
+    mod joins {}
 }
