@@ -71,6 +71,19 @@ fn interval_join() {
 }
 
 #[test]
+fn fraud_pattern() {
+    check(
+        "fraud_pattern",
+        &[
+            "ALERT: card a may be stolen",
+            "ALERT: card c may be stolen",
+            "card b paid a little, and nothing came of it",
+            "card d paid a little, and nothing came of it",
+        ],
+    );
+}
+
+#[test]
 fn price_in_euro() {
     check(
         "price_in_euro",

@@ -85,6 +85,39 @@ pub(crate) const ROWS: &[Row] = &[
         expected: &["`rules-against-numbers`", "panicked: rule 7"],
     },
     Row {
+        what: "a panic in a timer",
+        job: |job| {
+            let keyed = numbers(job).key_by(|n| n % 3);
+            keyed.process("timed", PanickingTimer).discard();
+            Ok(())
+        },
+        expected: &["`timed`", "panicked: no time for this"],
+    },
+    Row {
+        what: "a timer where there are no keys",
+        job: |job| {
+            let rules = numbers_named(job, "rules");
+            numbers(job)
+                .connect_broadcast(rules)
+                .process("without-keys", TimerWithoutKeys)
+                .discard();
+            Ok(())
+        },
+        expected: &["`without-keys`", "timers belong to keys", "`key_by`"],
+    },
+    Row {
+        what: "state with a time-to-live in event time, and records without any",
+        job: |job| {
+            let keyed = numbers(job).key_by(|n| n % 3);
+            keyed
+                .ttl(Ttl::event_time(hours(1)))
+                .deduplicate("once")
+                .discard();
+            Ok(())
+        },
+        expected: &["`once`", "this record has none: `timestamps`"],
+    },
+    Row {
         what: "a process that cannot be opened",
         job: |job| {
             let second = numbers_named(job, "others").key_by(|n| n % 3);
@@ -414,4 +447,40 @@ impl Process for Strict {
             context.fail("7 is not allowed");
         }
     }
+}
+
+#[derive(Clone)]
+struct PanickingTimer;
+
+impl Process for PanickingTimer {
+    type Key = u64;
+    type In = u64;
+    type State = ();
+    type Out = u64;
+
+    fn element(&self, _: &u64, context: &mut Context<'_, Self>) {
+        context.set_timer(Timestamp(7));
+    }
+
+    fn timer(&self, _: Timer, _: &mut Context<'_, Self>) {
+        panic!("no time for this");
+    }
+}
+
+#[derive(Clone)]
+struct TimerWithoutKeys;
+
+impl BroadcastProcess for TimerWithoutKeys {
+    type Key = ();
+    type In = u64;
+    type Broadcast = u64;
+    type State = ();
+    type Shared = ();
+    type Out = u64;
+
+    fn element(&self, _: &u64, (): &(), context: &mut BroadcastContext<'_, Self>) {
+        context.set_timer(Timestamp(7));
+    }
+
+    fn broadcast(&self, _: &u64, (): &mut (), _: &mut SharedContext<'_, Self>) {}
 }
