@@ -40,7 +40,18 @@ impl Aggregate<Count> for Hottest {
 
 /// When somebody bid on which auction, in seconds.
 const BIDS: &[(i64, u64)] = &[
-    (0, 7), (3, 8), (2, 7), (4, 9), (6, 8), (5, 9), (8, 8), (11, 9), (12, 7), (10, 8), (14, 9), (17, 7),
+    (0, 7),
+    (3, 8),
+    (2, 7),
+    (4, 9),
+    (6, 8),
+    (5, 9),
+    (8, 8),
+    (11, 9),
+    (12, 7),
+    (10, 8),
+    (14, 9),
+    (17, 7),
 ];
 
 fn hot_items(job: &Job) {

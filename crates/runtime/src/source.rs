@@ -121,6 +121,15 @@ pub trait Source: Send + Sync + 'static {
         None
     }
 
+    /// Whether splits may have records without end, so that none can wait until another one has been read: each subtask then
+    /// reads its share of them in turn, at most [`OPEN_SPLITS_MAX`](crate::stage::OPEN_SPLITS_MAX) at a time.
+    ///
+    /// The splits of other sources are read one after the other; a further one is opened only while those that a subtask
+    /// reads have nothing for now. As long as a split waits that nobody reads, no watermark of the source rises.
+    fn is_endless(&self) -> bool {
+        false
+    }
+
     /// Whether readers may block their thread (files, sockets): they then run on threads of their own.
     fn is_blocking(&self) -> bool {
         false
@@ -171,8 +180,8 @@ pub trait Reader: Send + 'static {
 pub enum Status {
     /// There is more at once.
     More,
-    /// There is nothing for now. The reader wakes the task through [`ReaderContext::waker`], or asks to be read again
-    /// at a time.
+    /// There is nothing for now. The reader is read again when it has woken the task through [`ReaderContext::waker`], or at
+    /// this time, whichever is first; and not before.
     Idle(Option<Moment>),
     /// The split has been read to its end.
     Done,
@@ -230,7 +239,7 @@ pub struct ReaderContext {
     pub parallelism: usize,
     /// The world outside.
     pub environment: Environment,
-    /// Wakes the task that reads.
+    /// Wakes the task that reads. The one that a reader is opened with is its own: it says that this reader has something.
     pub waker: Arc<dyn Wake>,
     /// Counts what the source does; records that a reader leaves out are its to count.
     pub counters: Arc<OperatorCounters>,

@@ -35,11 +35,19 @@ pub struct SplitClock {
 pub struct SplitSlot {
     generation: u64,
     open: bool,
-    /// When the reader first said that it has nothing, and when it last did: it has brought in no record since, and was
-    /// asked in between as often as anybody could.
-    idle: Option<(Moment, Moment)>,
+    /// There has been nothing to read.
+    idle: Option<Silence>,
     watermark: Timestamp,
     counts_as_idle: bool,
+}
+
+/// How long there has been nothing to read.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    /// Up to the last time that somebody looked.
+    span: Duration,
+    /// When that was; none if nobody could look since.
+    looked: Option<Moment>,
 }
 
 impl SplitClock {
@@ -125,23 +133,31 @@ impl SplitClock {
         self.current = slot;
     }
 
-    /// The reader of a split was asked, and has nothing.
+    /// There is nothing to read in a split.
     pub fn found_nothing(&mut self, slot: usize, now: Moment) {
         let idle = &mut self.slots[slot].idle;
-        let since = idle.map_or(now, |(since, _)| since);
-        *idle = Some((since, now));
+        let before = idle.unwrap_or(Silence {
+            span: Duration::ZERO,
+            looked: None,
+        });
+        *idle = Some(Silence {
+            span: before.span + before.looked.map_or(Duration::ZERO, |looked| now - looked),
+            looked: Some(now),
+        });
     }
 
-    /// Nothing is known of a split's idleness: it has brought in records, or it is not asked.
+    /// A split has something to read, or it is not known whether it has.
     pub fn is_busy(&mut self, slot: usize) {
         self.slots[slot].idle = None;
         self.slots[slot].counts_as_idle = false;
     }
 
-    /// Nobody could ask, because there was no room: idleness starts anew.
-    pub fn restart_idleness(&mut self) {
+    /// From now on nobody can look, because there is no room: time does not count until somebody finds nothing again.
+    pub fn pause_idleness(&mut self) {
         for slot in &mut self.slots {
-            slot.idle = None;
+            if let Some(silence) = &mut slot.idle {
+                silence.looked = None;
+            }
         }
     }
 
@@ -174,17 +190,18 @@ impl SplitSlot {
         self.open
     }
 
-    /// Whether the split counts as idle, or its reader has been asked for at least this long and had nothing. Once it counts
-    /// as idle it does so until its reader has something.
+    /// Whether the split counts as idle, or there has been nothing to read for at least this long. Time without room behind
+    /// the head does not count. A split that counts as idle does so until it has something.
     #[must_use]
     pub fn is_idle_for(&self, span: Duration) -> bool {
-        self.counts_as_idle || self.idle.is_some_and(|(since, last)| since + span <= last)
+        self.counts_as_idle || self.idle.is_some_and(|silence| silence.span >= span)
     }
 
-    /// When the reader will have had nothing for this long, if it has nothing now.
+    /// When there will have been nothing to read for this long, if it stays so.
     #[must_use]
     pub fn idle_at(&self, span: Duration) -> Option<Moment> {
-        self.idle.map(|(since, _)| since + span)
+        let silence = self.idle?;
+        Some(silence.looked? + span.saturating_sub(silence.span))
     }
 
     /// The watermark that an element has reported.
@@ -225,25 +242,27 @@ mod tests {
     }
 
     #[test]
-    fn only_time_in_which_the_reader_was_asked_makes_it_idle() {
+    fn only_time_in_which_there_was_room_makes_a_split_idle() {
         let span = Duration::from_secs(10);
         let mut clock = SplitClock::one();
+        assert!(!clock.slots()[0].is_idle_for(Duration::ZERO));
         clock.found_nothing(0, at(1));
         assert_eq!(clock.slots()[0].idle_at(span), Some(at(11)));
         clock.found_nothing(0, at(10));
-        assert!(!clock.slots()[0].is_idle_for(span));
-        clock.found_nothing(0, at(11));
+        assert_eq!(clock.slots()[0].idle_at(span), Some(at(11)));
+        clock.pause_idleness();
+        assert_eq!(clock.slots()[0].idle_at(span), None);
+        clock.found_nothing(0, at(100));
+        assert!(!clock.slots()[0].is_idle_for(span), "90 s without room");
+        assert_eq!(clock.slots()[0].idle_at(span), Some(at(101)));
+        clock.found_nothing(0, at(101));
         assert!(clock.slots()[0].is_idle_for(span));
-        clock.restart_idleness();
-        assert!(!clock.slots()[0].is_idle_for(Duration::ZERO));
-        clock.found_nothing(0, at(30));
-        assert!(!clock.slots()[0].is_idle_for(span), "it starts anew");
         clock.report(0, Timestamp(1), true);
-        clock.restart_idleness();
-        assert!(clock.slots()[0].is_idle_for(span), "it has been declared");
         clock.is_busy(0);
         assert_eq!(clock.slots()[0].idle_at(span), None);
-        assert!(!clock.slots()[0].counts_as_idle());
+        assert!(!clock.slots()[0].is_idle_for(span));
+        clock.report(0, Timestamp(1), true);
+        assert!(clock.slots()[0].is_idle_for(span), "it has been declared");
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! A stage as its task sees it: something to poll, with records in it.
 
 mod confluence;
+mod drift;
 mod elided;
 mod feed;
 mod inbox;
+mod open_split;
 mod overdraft;
 mod sender;
 mod sink;
@@ -30,6 +32,7 @@ pub(crate) use inbox::{InboxStage, Input};
 pub use overdraft::Overdraft;
 pub(crate) use sender::Sender;
 pub(crate) use sink::SinkEnd;
+pub use source::OPEN_SPLITS_MAX;
 pub(crate) use source::SourceStage;
 pub(crate) use splits::Splits;
 pub(crate) use tee::Tee;

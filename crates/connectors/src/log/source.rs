@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use levada_core::sync::Mutex;
 use levada_core::{BoxError, Exchange, OnError};
+use levada_runtime::stage::OPEN_SPLITS_MAX;
 use levada_runtime::{ReaderContext, Source, SourceContext};
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +21,7 @@ use crate::on_error::{ErrorPolicy, Plain, Results};
 /// The records of the log in a directory, with the event times they were written with.
 ///
 /// Each partition is a split, read in its order up to the end that was committed when the job started. With
-/// [`follow`](LogSource::follow) it goes on behind that, and the partitions are shared out among the subtasks.
+/// [`follow`](LogSource::follow) it goes on behind that, and each subtask reads its share of the partitions in turn.
 ///
 /// **Where it begins**: at the earliest record, unless a `from_` method says otherwise. A
 /// [`consumer`](LogSource::consumer) goes on where it was. After a restore: at the offset of the next record.
@@ -169,7 +170,7 @@ impl<T, P> LogSource<T, P> {
     }
 }
 
-/// Partitions of a log that one reader reads: one, or some in turn if they never end.
+/// Partitions of a log that one reader reads: one, or some in turn if there are too many that never end.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct LogSplit {
     /// The partitions.
@@ -264,9 +265,9 @@ impl<T: Exchange, P: ErrorPolicy<T>> Source for LogSource<T, P> {
             consumer.begin(&begins);
         }
         *self.reading.lock() = consumer;
-        // Partitions that end are read one after the other by whoever has time; those that do not have to be shared out.
+        // Partitions that never end are all read at a time; should there be too many of them, some have to share a reader.
         let readers = match self.settings.follow {
-            Some(_) => context.parallelism.min(ranges.len()),
+            Some(_) => ranges.len().min(context.parallelism * OPEN_SPLITS_MAX),
             None => ranges.len(),
         };
         let mut splits = vec![
@@ -314,6 +315,10 @@ impl<T: Exchange, P: ErrorPolicy<T>> Source for LogSource<T, P> {
             }
         }
         Ok(())
+    }
+
+    fn is_endless(&self) -> bool {
+        self.settings.follow.is_some()
     }
 
     fn is_blocking(&self) -> bool {

@@ -98,6 +98,14 @@ struct SplitTime<G> {
     generator: G,
 }
 
+/// How far the splits of a subtask are.
+enum Progress {
+    /// The least watermark of those that are not idle.
+    Active(Timestamp),
+    /// All are idle: none holds back another, and in which order they became so does not matter. The furthest watermark.
+    Idle(Timestamp),
+}
+
 impl<T, F, M, P> Timing<T, F, M, M::Generator, P>
 where
     M: Generates<T>,
@@ -108,13 +116,13 @@ where
     fn emit(&mut self, turn: &mut Turn) -> Room {
         let splits = &mut turn.splits;
         self.follow(splits);
-        let least = if self.input_is_idle {
-            None
+        let progress = if self.input_is_idle {
+            Progress::Idle(Timestamp::MIN)
         } else {
-            self.least(splits)
+            self.progress(splits)
         };
-        match least {
-            Some(least) => {
+        match progress {
+            Progress::Active(least) => {
                 let risen = least > self.emitted && !splits.is_held();
                 if !risen && !self.is_idle {
                     return Room::Free;
@@ -127,8 +135,16 @@ where
                 self.is_idle = false;
                 self.next.signal(Signal::Watermark(self.emitted), turn)
             }
-            None if self.is_idle || splits.is_held() => Room::Free,
-            None => {
+            Progress::Idle(_) if self.is_idle || splits.is_held() => Room::Free,
+            Progress::Idle(furthest) => {
+                if furthest > self.emitted {
+                    self.emitted = furthest;
+                    self.counters.watermark.set(furthest);
+                    let risen = Signal::Watermark(furthest);
+                    if self.next.signal(risen, turn).is_full() {
+                        return Room::Full;
+                    }
+                }
                 self.is_idle = true;
                 self.next.signal(Signal::Idle, turn)
             }
@@ -155,15 +171,16 @@ where
         }
     }
 
-    /// The least watermark of the splits that are read and not idle.
+    /// How far the splits are that are read.
     #[inline]
-    fn least(&self, splits: &mut SplitClock) -> Option<Timestamp> {
+    fn progress(&self, splits: &mut SplitClock) -> Progress {
         let Watermarks {
             idle_after,
             max_drift,
             ..
         } = *self.watermarks;
         let mut least = None::<Timestamp>;
+        let mut furthest = Timestamp::MIN;
         for (place, split) in self.splits.iter().enumerate() {
             let slot = &splits.slots()[place];
             if !slot.is_open() {
@@ -174,11 +191,13 @@ where
             if idle_after.is_some() || max_drift.is_some() {
                 splits.report(place, watermark, is_idle);
             }
-            if !is_idle {
+            if is_idle {
+                furthest = furthest.max(watermark);
+            } else {
                 least = Some(least.map_or(watermark, |other| other.min(watermark)));
             }
         }
-        least
+        least.map_or(Progress::Idle(furthest), Progress::Active)
     }
 }
 

@@ -205,7 +205,7 @@ impl<W: Send + Sync> Stage for InboxStage<W> {
     fn poll(&mut self, turn: &mut Turn) -> Progress {
         let progress = self.advance(turn);
         if progress == Progress::Blocked {
-            turn.splits.restart_idleness();
+            turn.splits.pause_idleness();
         }
         progress.after_tending(self.input.chain().tend(turn))
     }

@@ -1,27 +1,42 @@
 //! The head of a stage that reads a source.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use levada_core::{BoxError, Room, Timestamp};
+use levada_core::{BoxError, Moment, Room, Timestamp, Wake};
 use levada_state::StateError;
 
 use crate::error::{Blame, Failure, blaming};
 use crate::metrics::OperatorCounters;
 use crate::push::{Ending, Signal, Visitor};
 use crate::source::{Reader, ReaderContext, Source, Status};
+use crate::split_clock::{SplitClock, SplitSlot};
 use crate::stage::feed::{Fed, Feed};
-use crate::stage::splits::{NextSplit, Splits};
+use crate::stage::open_split::{Bell, OpenSplit};
+use crate::stage::splits::{NextSplit, Splits, Wish};
 use crate::stage::{Progress, Stage};
 use crate::throttle::Throttle;
 use crate::turn::Turn;
 
+/// The most splits that a subtask reads at a time.
+pub const OPEN_SPLITS_MAX: usize = 64;
+
+/// How long a subtask with nothing to read leaves a split to the others that is none of its share.
+const PATIENCE: Duration = Duration::from_millis(10);
+
 /// Reads splits; their readers push into the chain.
+///
+/// Splits are read one after the other, each to its end. Several are open at a time if those that are have nothing for now, if
+/// the source is endless, or if the program limits their drift; then they are read in turn.
 pub(crate) struct SourceStage<S: Source> {
     source: Arc<S>,
     splits: Arc<Splits<S>>,
-    reader: Option<S::Reader>,
-    /// What is being read, if the source commits.
-    split: Option<S::Split>,
+    /// By slot of the turn's [`SplitClock`].
+    open: Vec<Option<OpenSplit<S>>>,
+    /// The slot whose turn it is.
+    next: usize,
+    /// Splits that have been opened since those behind were last told.
+    opening: usize,
     /// What has been read to its end, if the source commits.
     read: Vec<(S::Split, <S::Reader as Reader>::Position)>,
     chain: Box<dyn Feed<S::Reader>>,
@@ -29,6 +44,22 @@ pub(crate) struct SourceStage<S: Source> {
     context: ReaderContext,
     counters: Arc<OperatorCounters>,
     ending: Option<Signal>,
+    poll: Poll,
+    /// Nothing is open, and there was nothing to open.
+    is_without: bool,
+    /// When a split is taken that is none of its share.
+    patient_until: Option<Moment>,
+    /// How far the slowest split is, as the others know it.
+    published: Option<Timestamp>,
+}
+
+/// What has been done in this poll.
+#[derive(Default)]
+struct Poll {
+    /// Splits that wait have been asked for.
+    has_looked: bool,
+    /// Splits that have nothing have been noted.
+    has_noted: bool,
 }
 
 impl<S: Source> SourceStage<S> {
@@ -43,20 +74,25 @@ impl<S: Source> SourceStage<S> {
         Self {
             source,
             splits,
-            reader: None,
-            split: None,
+            open: Vec::new(),
+            next: 0,
+            opening: 0,
             read: Vec::new(),
             chain,
             throttle,
             context,
             counters,
             ending: None,
+            poll: Poll::default(),
+            is_without: false,
+            patient_until: None,
+            published: None,
         }
     }
 
     fn advance(&mut self, turn: &mut Turn) -> Progress {
         loop {
-            if self.chain.resume(turn).is_full() {
+            if self.resume(turn).is_full() {
                 return Progress::of_full(turn);
             }
             if let Some(signal) = self.ending {
@@ -66,11 +102,14 @@ impl<S: Source> SourceStage<S> {
                 self.end(Signal::End, turn);
                 continue;
             }
-            match self.read(turn) {
+            match self.go_on(turn) {
                 Ok(Next::Records(Room::Free)) => {}
                 Ok(Next::Records(Room::Later)) => return Progress::More,
                 Ok(Next::Records(Room::Full)) => return Progress::of_full(turn),
-                Ok(Next::Nothing) => return Progress::Idle,
+                Ok(Next::Nothing) => match self.sleep(turn) {
+                    Some(progress) => return progress,
+                    None => continue,
+                },
                 Ok(Next::End) => self.end(Signal::Watermark(Timestamp::MAX), turn),
                 Err(error) => {
                     let _ = turn.fail(&self.context.operator, error);
@@ -80,86 +119,259 @@ impl<S: Source> SourceStage<S> {
         }
     }
 
+    /// Resumes the chain, which learns what is known of the splits, and says how far they are.
+    fn resume(&mut self, turn: &mut Turn) -> Room {
+        let is_looking = self.count() == 0 && !self.is_without;
+        turn.splits.set_held(is_looking || self.splits.is_held());
+        if self.chain.resume(turn).is_full() {
+            return Room::Full;
+        }
+        if self.opening > 0 {
+            self.splits.begun(self.opening, &self.context);
+            self.opening = 0;
+        }
+        if turn.splits.drift_max().is_some() {
+            self.publish(turn);
+        }
+        if !self.poll.has_noted {
+            self.poll.has_noted = true;
+            self.note_silence(turn.now(), turn);
+        }
+        Room::Free
+    }
+
     /// Sends the last watermark, then the end.
     fn end(&mut self, signal: Signal, turn: &mut Turn) {
         self.ending = Some(signal);
         let _ = self.chain.signal(signal, turn);
     }
 
-    /// Reads until there are records, nothing for now, or no split.
-    fn read(&mut self, turn: &mut Turn) -> Result<Next, BoxError> {
+    /// Opens a split, or reads one.
+    fn go_on(&mut self, turn: &mut Turn) -> Result<Next, BoxError> {
+        if let Some(next) = self.look(turn)? {
+            return Ok(next);
+        }
+        match self.pick(turn) {
+            Some(slot) => self.read(slot, turn),
+            None => Ok(Next::Nothing),
+        }
+    }
+
+    /// Opens a split, if it is time to and one waits.
+    fn look(&mut self, turn: &mut Turn) -> Result<Option<Next>, BoxError> {
+        let now = turn.now();
+        let count = self.count();
+        let wish = match count {
+            0 if self.poll.has_looked => return Ok(Some(Next::Nothing)),
+            0 => Wish::Any,
+            _ if self.poll.has_looked || count >= OPEN_SPLITS_MAX => return Ok(None),
+            _ if self.open_splits().any(|(_, open)| open.is_ready(now)) => {
+                if !self.source.is_endless() && turn.splits.drift_max().is_none() {
+                    return Ok(None);
+                }
+                Wish::Share
+            }
+            _ if self.patient_until.is_some_and(|until| until <= now) => Wish::Any,
+            _ => Wish::Share,
+        };
+        let found = self.splits.next(&self.source, now, &self.context, wish)?;
+        let again = match found {
+            NextSplit::Read(split) => {
+                self.open(split, turn)?;
+                return Ok(Some(Next::Records(Room::Free)));
+            }
+            NextSplit::End if count == 0 => return Ok(Some(Next::End)),
+            NextSplit::End => None,
+            NextSplit::Enough => Some(*self.patient_until.get_or_insert(now + PATIENCE)),
+            NextSplit::Wait(at) => at,
+        };
+        self.poll.has_looked = true;
+        if let Some(at) = again {
+            turn.wake_at(at);
+        }
+        self.is_without = count == 0;
+        Ok(self.is_without.then_some(Next::Nothing))
+    }
+
+    fn open(&mut self, split: S::Split, turn: &mut Turn) -> Result<(), BoxError> {
+        let kept = self.source.commits().then(|| split.clone());
+        let bell = Bell::new(&self.context);
+        let context = ReaderContext {
+            waker: Arc::clone(&bell) as Arc<dyn Wake>,
+            ..self.context.clone()
+        };
+        let blame = Blame::on(&self.context.operator);
+        let reader = self.source.open(split, None, &context);
+        blame.lift();
+        let open = Some(OpenSplit::new(reader?, kept, bell));
+        let slot = turn.splits.open();
+        if slot == self.open.len() {
+            self.open.push(open);
+        } else {
+            self.open[slot] = open;
+        }
+        self.opening += 1;
+        self.is_without = false;
+        self.patient_until = None;
+        Ok(())
+    }
+
+    /// The next split that may have something, in turn. One that is too far ahead of the others is passed over.
+    fn pick(&mut self, turn: &mut Turn) -> Option<usize> {
+        let now = turn.now();
+        let count = self.open.len();
+        for step in 0..count {
+            let slot = (self.next + step) % count;
+            let is_ready = |open: &OpenSplit<S>| open.is_ready(now);
+            if self.open[slot].as_ref().is_some_and(is_ready) && !self.hold(slot, turn) {
+                self.next = slot + 1;
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// Whether a split is too far ahead of the others.
+    fn hold(&mut self, slot: usize, turn: &mut Turn) -> bool {
+        let (Some(max), Some(open)) = (turn.splits.drift_max(), &mut self.open[slot]) else {
+            return false;
+        };
+        let max = i64::try_from(max.as_millis()).unwrap_or(i64::MAX);
+        let watermark = turn.splits.slots()[slot].watermark();
+        let needed = Timestamp(watermark.0.saturating_sub(max));
+        if self.splits.drift.floor() >= needed {
+            open.held_until = None;
+            return false;
+        }
+        if open.held_until.replace(needed).is_none() {
+            self.counters.splits_held.add(1);
+            turn.splits.is_busy(slot);
+        }
+        true
+    }
+
+    /// Reads a split until it has nothing for now, or others have their turn.
+    fn read(&mut self, slot: usize, turn: &mut Turn) -> Result<Next, BoxError> {
+        let Some(open) = &mut self.open[slot] else {
+            unreachable!("only an open split is picked")
+        };
         // One reading of the clock for all records until the next look at it: they left the source at this moment.
         turn.set_born(turn.now());
         self.chain.mark(turn);
-        loop {
-            let Some(reader) = &mut self.reader else {
-                let split = match self.splits.next(&self.source, turn.now(), &self.context)? {
-                    NextSplit::Read(split) => split,
-                    NextSplit::Wait(at) => {
-                        if let Some(at) = at {
-                            turn.wake_at(at);
-                        }
-                        return Ok(Next::Nothing);
-                    }
-                    NextSplit::End => return Ok(Next::End),
-                };
-                self.split = self.source.commits().then(|| split.clone());
-                let blame = Blame::on(&self.context.operator);
-                let reader = self.source.open(split, None, &self.context);
-                blame.lift();
-                self.reader = Some(reader?);
-                continue;
-            };
-            let allowance = turn.allowance();
-            let mut granted = allowance.records;
-            if let Some(throttle) = &self.throttle {
-                match throttle.take(u64::from(granted), turn.look()) {
-                    Ok(taken) => granted = taken as u32,
-                    Err(at) => {
-                        turn.wake_at(at);
-                        return Ok(Next::Nothing);
-                    }
-                }
-            }
-            // The box is a chain too, one that passes each record by a virtual call: hence the asterisk.
-            let Fed {
-                status,
-                records,
-                room,
-            } = (*self.chain).feed(
-                reader,
-                granted,
-                &self.context.operator,
-                &self.counters.records_out,
-                turn,
-            );
-            if let Some(throttle) = &self.throttle {
-                throttle.give_back(u64::from(granted - records));
-            }
-            let status = status?;
-            match status {
-                Status::Done => {
-                    let done = self.reader.take();
-                    self.read
-                        .extend(self.split.take().zip(done.map(|reader| reader.position())));
-                }
-                Status::Idle(Some(at)) => turn.wake_at(at),
-                Status::More | Status::Idle(None) => {}
-            }
-            if records > 0 {
-                let time = turn.spend_allowance(allowance, records);
-                return Ok(Next::Records(room.and(time)));
-            }
-            match status {
-                Status::Idle(_) => return Ok(Next::Nothing),
-                // Readers may come back with nothing, and splits may be empty, but not for ever.
-                Status::Done | Status::More => {
-                    if turn.spend().is_full() {
-                        return Ok(Next::Records(Room::Full));
-                    }
+        turn.splits.select(slot);
+        let allowance = turn.allowance();
+        let mut granted = allowance.records;
+        if let Some(throttle) = &self.throttle {
+            match throttle.take(u64::from(granted), turn.look()) {
+                Ok(taken) => granted = taken as u32,
+                Err(at) => {
+                    turn.wake_at(at);
+                    return Ok(Next::Nothing);
                 }
             }
         }
+        open.begin();
+        // The box is a chain too, one that passes each record by a virtual call: hence the asterisk.
+        let Fed {
+            status,
+            records,
+            room,
+        } = (*self.chain).feed(
+            &mut open.reader,
+            granted,
+            &self.context.operator,
+            &self.counters.records_out,
+            turn,
+        );
+        if let Some(throttle) = &self.throttle {
+            throttle.give_back(u64::from(granted - records));
+        }
+        let status = status?;
+        if records > 0 {
+            turn.splits.is_busy(slot);
+        }
+        match status {
+            Status::More => {}
+            Status::Done => self.close_split(slot, turn),
+            Status::Idle(until) => {
+                open.rest(until);
+                let now = turn.look();
+                turn.splits.found_nothing(slot, now);
+            }
+        }
+        if records > 0 {
+            let time = turn.spend_allowance(allowance, records);
+            return Ok(Next::Records(room.and(time)));
+        }
+        // Readers may come back with nothing, and splits may be empty, but not for ever.
+        let time = match status {
+            Status::Idle(_) => Room::Free,
+            Status::Done | Status::More => turn.spend(),
+        };
+        Ok(Next::Records(time))
+    }
+
+    /// A split has been read to its end.
+    fn close_split(&mut self, slot: usize, turn: &mut Turn) {
+        let done = self.open[slot].take();
+        let done = done.and_then(|open| Some((open.split?, open.reader.position())));
+        self.read.extend(done);
+        turn.splits.close(slot);
+        self.splits.done(&self.context);
+        self.poll.has_looked = false;
+    }
+
+    /// Nothing can be read. Returns why, or nothing if that has changed.
+    fn sleep(&mut self, turn: &mut Turn) -> Option<Progress> {
+        let now = turn.look();
+        self.note_silence(now, turn);
+        for (_, open) in self.open_splits() {
+            if let Some(at) = open.alarm() {
+                turn.wake_at(at);
+            }
+        }
+        // Whoever counts the time without records does so now, and a split that becomes idle may let others go on.
+        if self.resume(turn).is_full() {
+            return Some(Progress::of_full(turn));
+        }
+        let held = self.open_splits().filter_map(|(_, open)| open.held_until);
+        if let Some(needed) = held.min() {
+            let drift = &self.splits.drift;
+            if !drift.wait(self.context.subtask, &self.context.waker, needed) {
+                return None;
+            }
+        }
+        Some(Progress::Idle)
+    }
+
+    /// Notes the splits that have nothing.
+    fn note_silence(&self, now: Moment, turn: &mut Turn) {
+        for (slot, open) in self.open_splits() {
+            if !open.is_ready(now) {
+                turn.splits.found_nothing(slot, now);
+            }
+        }
+    }
+
+    /// Tells the other subtasks how far the slowest split is.
+    fn publish(&mut self, turn: &Turn) {
+        let counts = |slot: &&SplitSlot| slot.is_open() && !slot.counts_as_idle();
+        let watermarks = turn.splits.slots().iter().filter(counts);
+        let watermarks = watermarks.map(SplitSlot::watermark);
+        let slowest = watermarks.filter(|at| *at > Timestamp::MIN).min();
+        if slowest != self.published {
+            self.published = slowest;
+            self.splits.drift.publish(self.context.subtask, slowest);
+        }
+    }
+
+    fn open_splits(&self) -> impl Iterator<Item = (usize, &OpenSplit<S>)> {
+        let slots = self.open.iter().enumerate();
+        slots.filter_map(|(slot, open)| Some((slot, open.as_ref()?)))
+    }
+
+    fn count(&self) -> usize {
+        self.open_splits().count()
     }
 }
 
@@ -171,7 +383,16 @@ enum Next {
 
 impl<S: Source> Stage for SourceStage<S> {
     fn poll(&mut self, turn: &mut Turn) -> Progress {
+        if self.open.is_empty() {
+            turn.splits = SplitClock::none();
+        }
+        self.poll = Poll::default();
         let progress = self.advance(turn);
+        if progress == Progress::Blocked {
+            let now = turn.look();
+            self.note_silence(now, turn);
+            turn.splits.pause_idleness();
+        }
         progress.after_tending(self.chain.tend(turn))
     }
 
@@ -180,7 +401,7 @@ impl<S: Source> Stage for SourceStage<S> {
     }
 
     fn close(&mut self, ending: Ending) -> Result<(), Failure> {
-        self.reader = None;
+        self.open.clear();
         self.chain.close(ending)
     }
 

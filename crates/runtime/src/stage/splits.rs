@@ -1,14 +1,15 @@
 //! The splits of a source that nobody reads yet.
 
 use std::collections::VecDeque;
-use std::mem;
 use std::sync::Arc;
 
 use levada_core::sync::Mutex;
+use levada_core::sync::atomic::{AtomicUsize, Ordering};
 use levada_core::{BoxError, Moment, Wake};
 
 use crate::error::Blame;
 use crate::source::{Discovery, ReaderContext, Source, SourceContext};
+use crate::stage::drift::Drift;
 
 /// Splits that wait; the subtasks of the source take one after the other. When none is left, one of them asks the source for
 /// more, and the others wait.
@@ -18,15 +19,32 @@ use crate::source::{Discovery, ReaderContext, Source, SourceContext};
 ///  Due(now) ──────────────────▶ Asked ──▶ Due(at) ──▶ ...
 ///                                 └──────▶ Complete
 /// ```
+///
+/// What waits may have records of any event time, and any subtask may come to read it: so while something waits, no watermark
+/// of the source rises.
 pub(crate) struct Splits<S: Source> {
     state: Mutex<State<S::Split>>,
+    /// Splits that wait, and those that have been taken, but whose subtask has not told those behind it that it is active.
+    unread: AtomicUsize,
+    /// How far those are that are being read.
+    pub(crate) drift: Drift,
 }
 
 struct State<T> {
     waiting: VecDeque<T>,
     search: Search,
-    /// Subtasks that found nothing, by their number.
-    idle: Vec<Option<Arc<dyn Wake>>>,
+    /// By number.
+    subtasks: Vec<Subtask>,
+}
+
+#[derive(Clone, Default)]
+struct Subtask {
+    /// None before it has asked for a split.
+    waker: Option<Arc<dyn Wake>>,
+    /// It has found nothing and wants to know of more.
+    waits: bool,
+    /// Splits that it reads.
+    open: usize,
 }
 
 #[derive(Clone, Copy)]
@@ -39,23 +57,36 @@ enum Search {
     Complete,
 }
 
+/// Which split a subtask wants.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Wish {
+    /// Whatever waits.
+    Any,
+    /// One, unless it reads its share already: then the others shall take what waits.
+    Share,
+}
+
 /// What a subtask is to do.
 pub(crate) enum NextSplit<T> {
     /// To read this split.
     Read(T),
+    /// To leave what waits to the others.
+    Enough,
     /// To ask again when it is woken, or at this moment.
     Wait(Option<Moment>),
-    /// To end.
+    /// To end, if it reads nothing.
     End,
 }
 
 impl<S: Source> Splits<S> {
     pub(crate) fn new(splits: Vec<S::Split>) -> Self {
         Self {
+            unread: AtomicUsize::new(splits.len()),
+            drift: Drift::new(),
             state: Mutex::new(State {
                 waiting: splits.into(),
                 search: Search::Due(Moment::ZERO),
-                idle: Vec::new(),
+                subtasks: Vec::new(),
             }),
         }
     }
@@ -66,11 +97,18 @@ impl<S: Source> Splits<S> {
         source: &S,
         now: Moment,
         context: &ReaderContext,
+        wish: Wish,
     ) -> Result<NextSplit<S::Split>, BoxError> {
         let mut looked = false;
         loop {
             let mut state = self.state.lock();
+            let share = state.share(context);
+            let has_share = state.subtask(context).open >= share;
+            if wish == Wish::Share && has_share && !state.waiting.is_empty() {
+                return Ok(NextSplit::Enough);
+            }
             if let Some(split) = state.waiting.pop_front() {
+                state.subtask(context).open += 1;
                 return Ok(NextSplit::Read(split));
             }
             match state.search {
@@ -78,11 +116,11 @@ impl<S: Source> Splits<S> {
                 // Who has looked in vain waits at least until its next poll.
                 Search::Due(at) if at <= now && !looked => state.search = Search::Asked,
                 Search::Due(at) => {
-                    state.wait(context);
+                    state.subtask(context).waits = true;
                     return Ok(NextSplit::Wait(Some(at)));
                 }
                 Search::Asked => {
-                    state.wait(context);
+                    state.subtask(context).waits = true;
                     return Ok(NextSplit::Wait(None));
                 }
             }
@@ -90,6 +128,36 @@ impl<S: Source> Splits<S> {
             self.look(source, now, context)?;
             looked = true;
         }
+    }
+
+    /// Whether splits wait, so that no watermark may rise.
+    pub(crate) fn is_held(&self) -> bool {
+        // Acquires what `begun` releases: whoever sees that nothing waits sends its watermark after the one by which the
+        // reader of the last split has said that it is active.
+        self.unread.load(Ordering::Acquire) > 0
+    }
+
+    /// A subtask has told those behind it that it reads so many splits more.
+    pub(crate) fn begun(&self, splits: usize, context: &ReaderContext) {
+        if self.unread.fetch_sub(splits, Ordering::AcqRel) > splits {
+            return;
+        }
+        // Nothing waits any more: the watermarks of those that sleep may rise.
+        let state = self.state.lock();
+        let others = state.subtasks.iter().enumerate();
+        let others = others.filter(|(index, _)| *index != context.subtask);
+        let wakers: Vec<_> = others
+            .filter_map(|(_, other)| other.waker.clone())
+            .collect();
+        drop(state);
+        for waker in wakers {
+            waker.wake();
+        }
+    }
+
+    /// A subtask has read a split to its end.
+    pub(crate) fn done(&self, context: &ReaderContext) {
+        self.state.lock().subtask(context).open -= 1;
     }
 
     /// Asks the source, without the lock: it may take its time. Should it panic, the job has failed and nobody waits.
@@ -108,13 +176,20 @@ impl<S: Source> Splits<S> {
                 splits,
                 again_after,
             } => {
+                self.unread.fetch_add(splits.len(), Ordering::AcqRel);
                 state.waiting.extend(splits);
                 Search::Due(now + again_after)
             }
         };
-        let idle = mem::take(&mut state.idle);
+        let waiting = state.subtasks.iter_mut().filter(|subtask| subtask.waits);
+        let wakers: Vec<_> = waiting
+            .filter_map(|subtask| {
+                subtask.waits = false;
+                subtask.waker.clone()
+            })
+            .collect();
         drop(state);
-        for waker in idle.into_iter().flatten() {
+        for waker in wakers {
             waker.wake();
         }
         Ok(())
@@ -122,10 +197,21 @@ impl<S: Source> Splits<S> {
 }
 
 impl<T> State<T> {
-    fn wait(&mut self, context: &ReaderContext) {
-        let subtasks = self.idle.len().max(context.parallelism);
-        self.idle.resize(subtasks, None);
-        self.idle[context.subtask] = Some(Arc::clone(&context.waker));
+    /// The subtask that asks.
+    fn subtask(&mut self, context: &ReaderContext) -> &mut Subtask {
+        let subtasks = self.subtasks.len().max(context.parallelism);
+        self.subtasks.resize_with(subtasks, Subtask::default);
+        let subtask = &mut self.subtasks[context.subtask];
+        subtask
+            .waker
+            .get_or_insert_with(|| Arc::clone(&context.waker));
+        subtask
+    }
+
+    /// How many splits each subtask reads if all have as many.
+    fn share(&self, context: &ReaderContext) -> usize {
+        let open: usize = self.subtasks.iter().map(|subtask| subtask.open).sum();
+        (open + self.waiting.len()).div_ceil(context.parallelism)
     }
 }
 
@@ -185,8 +271,12 @@ mod tests {
         fn discover(&self, _: &SourceContext) -> Result<Discovery<usize>, BoxError> {
             let looked = self.looked.fetch_add(1, Ordering::Relaxed);
             let splits = self.splits.get().ok_or("the splits are there")?;
-            let context = context(&self.other);
-            let next = splits.next(self, Moment::NEVER, &context)?;
+            let context = ReaderContext {
+                subtask: 1,
+                parallelism: 2,
+                ..context(&self.other)
+            };
+            let next = splits.next(self, Moment::NEVER, &context, Wish::Any)?;
             assert!(matches!(next, NextSplit::Wait(None)), "one looks at a time");
             assert_eq!(self.other.0.load(Ordering::Relaxed), looked);
             Ok(match looked {
@@ -216,7 +306,9 @@ mod tests {
         let waker = Arc::default();
         let next = |seconds: u64| {
             let now = Moment::ZERO + Duration::from_secs(seconds);
-            splits.next(&source, now, &context(&waker)).unwrap()
+            splits
+                .next(&source, now, &context(&waker), Wish::Any)
+                .unwrap()
         };
         let read = |seconds| match next(seconds) {
             NextSplit::Read(split) => Some(split),
@@ -234,6 +326,42 @@ mod tests {
         assert!(matches!(next(7), NextSplit::End));
         assert!(matches!(next(100), NextSplit::End));
         assert_eq!(source.other.0.load(Ordering::Relaxed), 3);
+    }
+
+    /// What two subtasks are given of four splits, and who is woken when nobody waits for one any more.
+    #[test]
+    fn each_subtask_reads_its_share_and_all_hear_when_nothing_waits() {
+        let source = Twos::default();
+        let splits = Splits::<Twos>::new(vec![0, 1, 2, 3]);
+        let wakers = [Arc::default(), Arc::default()];
+        let of = |subtask: usize| ReaderContext {
+            subtask,
+            parallelism: 2,
+            ..context(&wakers[subtask])
+        };
+        let take = |subtask, wish| {
+            let next = splits.next(&source, Moment::ZERO, &of(subtask), wish);
+            match next.unwrap() {
+                NextSplit::Read(split) => Some(split),
+                NextSplit::Enough => None,
+                _ => panic!("four splits wait"),
+            }
+        };
+        assert_eq!(take(0, Wish::Share), Some(0));
+        assert_eq!(take(0, Wish::Share), Some(1));
+        assert_eq!(take(0, Wish::Share), None, "the others are not its");
+        assert_eq!(take(1, Wish::Share), Some(2));
+        splits.begun(1, &of(1));
+        splits.begun(2, &of(0));
+        assert!(splits.is_held());
+        assert_eq!(take(0, Wish::Any), Some(3), "but it may have them");
+        splits.done(&of(0));
+        assert!(splits.is_held());
+        let woken = |subtask: usize| wakers[subtask].0.load(Ordering::Relaxed);
+        assert_eq!([woken(0), woken(1)], [0, 0]);
+        splits.begun(1, &of(0));
+        assert!(!splits.is_held());
+        assert_eq!([woken(0), woken(1)], [0, 1]);
     }
 
     /// A source that is to be asked again at once, and never finds anything.
@@ -269,7 +397,7 @@ mod tests {
         let waker = Arc::default();
         for looked in 1..4 {
             let next = splits
-                .next(&source, Moment::ZERO, &context(&waker))
+                .next(&source, Moment::ZERO, &context(&waker), Wish::Any)
                 .unwrap();
             assert!(matches!(next, NextSplit::Wait(Some(Moment::ZERO))));
             assert_eq!(source.0.load(Ordering::Relaxed), looked);
