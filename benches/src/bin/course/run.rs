@@ -74,7 +74,8 @@ pub(crate) fn prepare(
 ) -> levada::Result<Prepared> {
     runner.prepare(|job: &Job| {
         let flags: Run = job.args()?;
-        engine::build(job, &flags, events, rows)
+        engine::build(job, &flags, events, rows);
+        levada::Result::Ok(())
     })
 }
 
