@@ -29,6 +29,32 @@ fn check(example: &str, expected: &[&str]) {
 }
 
 #[test]
+fn sessions() {
+    check(
+        "sessions",
+        &[
+            "ana, minutes 0 to 54: 3 clicks, the last on cart",
+            "ana, minutes 54 to 85: 2 clicks, the last on socks",
+            "rui, minutes 5 to 75: 3 clicks, the last on hats",
+            "rui, minutes 90 to 120: 1 clicks, the last on home",
+        ],
+    );
+}
+
+#[test]
+fn agent_spans() {
+    check(
+        "agent_spans",
+        &[
+            "a1: 2 spans in 3900 ms, 1180 tokens, 0 errors; slowest: answer",
+            "a1: 4 spans in 9300 ms, 5660 tokens, 0 errors; slowest: answer",
+            "b7: 4 spans in 10500 ms, 1270 tokens, 1 errors; slowest: fetch",
+            "c2: 1 spans in 600 ms, 190 tokens, 1 errors; slowest: plan",
+        ],
+    );
+}
+
+#[test]
 fn failed_logins() {
     check(
         "failed_logins",

@@ -64,7 +64,10 @@ pub use levada_core::{
 };
 pub use levada_graph::{BufferOptions, Plan};
 pub use levada_operators::step::Emitter;
-pub use levada_operators::window::{self, session, sliding, tumbling};
+pub use levada_operators::window::{
+    self, at_processing_time, at_watermark, continuous, continuous_processing, count_window, every,
+    global_window, session, sliding, tumbling,
+};
 pub use levada_operators::{
     Aggregate, Aggregates, AggregatingState, BroadcastContext, BroadcastProcess, CallError, Calls,
     CoContext, CoProcess, Context, KeyedContext, KeysContext, ListState, MapState, OpenContext,

@@ -8,8 +8,8 @@ use levada_core::event_time::millis_of;
 use levada_core::{Exchange, Key, Origin, Place, Span, State};
 use levada_operators::aggregate::{Count, Reduce};
 use levada_operators::window::{
-    Aggregated, Applied, Contents, Folded, LateOutput, Merged, NeverMerged, Partial,
-    PreAggregateStep, SlicedKind, WindowKind, WindowOptions,
+    Aggregated, Applied, Contents, Folded, LateOutput, Merged, NeverMerged, PanedKind, Partial,
+    PreAggregateStep, SlicedKind, Trigger, Triggered, WindowKind, WindowOptions, WindowsOf,
 };
 use levada_operators::{Aggregate, Aggregates, SideOutput};
 use levada_runtime::KeyedRecord;
@@ -69,6 +69,18 @@ impl Node {
         }
     }
 
+    /// Notes what is wrong with the windows.
+    fn note(&self, place: Place, problem: &str) {
+        match self {
+            Self::Planned(inputs, _) => {
+                if let Some(input) = inputs.first() {
+                    input.port.inner.refuse(&problem, place);
+                }
+            }
+            Self::Reserved(reserved) => reserved.refuse(&problem, place),
+        }
+    }
+
     fn operator<O: Send + 'static>(
         self,
         name: &str,
@@ -82,7 +94,7 @@ impl Node {
     }
 }
 
-impl<K: Key, T: Exchange, W: WindowKind> Windowed<K, T, W> {
+impl<K: Key, T: Exchange, W: WindowsOf<T>> Windowed<K, T, W> {
     pub(crate) fn new(keyed: Keyed<K, T>, windows: W) -> Self {
         let parallelism_max = keyed.parallelism_max();
         Self::of_inputs(vec![keyed.into_input()], parallelism_max, windows)
@@ -139,6 +151,45 @@ impl<K: Key, T: Exchange, W: WindowKind> Windowed<K, T, W> {
         self.options.late = Some(LateOutput::new(side, ports));
         self.node = Node::Reserved(reserved);
         (self, stream)
+    }
+
+    /// The windows fire when a trigger says so: [`every`](crate::window::every) so many records,
+    /// [`continuous`](crate::window::continuous)ly before their end, or by a [`Trigger`] of one's own.
+    ///
+    /// A record that comes late, but not too late, is added to its window, and the trigger is asked. Whatever the trigger does,
+    /// a window is forgotten when the watermark has passed its end and the allowed lateness. A global window is not.
+    ///
+    /// Each window of a key is kept by itself, with its trigger's state: sliding windows cost more than without a trigger.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    /// use levada::window::continuous;
+    ///
+    /// fn so_far_today(clicks: Stream<(String, i64)>) -> Stream<(String, Span, u64)> {
+    ///     clicks
+    ///         .timestamps(|(_, at)| *at, seconds(5))
+    ///         .key_by(|(page, _)| page.clone())
+    ///         .window(tumbling(days(1)))
+    ///         .trigger(continuous(minutes(1)))
+    ///         .count("clicks-so-far")
+    /// }
+    /// ```
+    #[track_caller]
+    pub fn trigger<R>(self, trigger: R) -> Windowed<K, T, Triggered<W, R>>
+    where
+        W: PanedKind,
+        R: Trigger<T>,
+    {
+        let windows = Triggered::new(self.windows, trigger);
+        if let Err(problem) = windows.check() {
+            self.node.note(Location::caller(), &problem);
+        }
+        Windowed {
+            node: self.node,
+            windows,
+            options: self.options,
+            records: PhantomData,
+        }
     }
 
     /// How many records each key has in each window.
@@ -315,8 +366,8 @@ impl<K: Key, T: Exchange + Clone, W: SlicedKind> PreAggregated<K, T, W> {
             lateness: options.lateness,
             late: None,
         };
-        let factory =
-            windows.node::<K, Partial<A::Accumulator>, _>(Merged::new(aggregate), options);
+        let merged = Merged::new(aggregate);
+        let factory = WindowKind::node::<K, Partial<A::Accumulator>, _>(windows, merged, options);
         node.operator(name, place, factory)
     }
 }

@@ -12,7 +12,7 @@ mod shared;
 pub(crate) mod side;
 mod single;
 mod timer;
-mod times;
+pub(crate) mod times;
 
 pub use broadcast::{BroadcastContext, BroadcastProcess, Informed, InformedWithoutKeys};
 pub use connected::{CoProcess, Connected};

@@ -6,18 +6,28 @@ mod joined;
 mod kind;
 mod node;
 mod options;
+mod panes;
 mod partial;
 mod rows;
 mod sessions;
 mod sliced;
 mod slicing;
+mod trigger;
 
 pub use contents::{Aggregated, Applied, Contents, Emission, Folded};
 pub use joined::{Joined, Unmatched};
 pub use kind::{
-    NeverMerged, Session, SlicedKind, Sliding, Tumbling, WindowKind, session, sliding, tumbling,
+    CountWindow, Global, NeverMerged, PanedKind, ProcessingTime, Session, SlicedKind, Sliding,
+    Triggered, Tumbling, WindowKind, WindowsOf, count_window, global_window, session, sliding,
+    tumbling,
 };
 pub use node::SlicedNode;
 pub use options::{LateOutput, WindowOptions};
+pub use panes::Assigner;
 pub use partial::{Merged, Partial, PreAggregateStep};
 pub use slicing::Slicing;
+pub use trigger::{
+    AtProcessingTime, AtWatermark, Continuous, ContinuousProcessing, Decision, Every, Purging,
+    Trigger, TriggerContext, at_processing_time, at_watermark, continuous, continuous_processing,
+    every,
+};

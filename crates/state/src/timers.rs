@@ -76,10 +76,24 @@ impl<K: Key> Timers<K> {
     pub fn delete(&mut self, key: &K, at: Timestamp) -> bool {
         self.prepare();
         let deleted = self.remove(key, at);
-        if deleted && self.due.len() > STALE_MIN.max(2 * self.len) {
+        self.sweep();
+        deleted
+    }
+
+    /// Deletes all timers of a key.
+    pub fn clear(&mut self, key: &K) {
+        self.prepare();
+        if let Some(times) = self.by_key.remove(key) {
+            self.len -= times.len();
+            self.sweep();
+        }
+    }
+
+    /// Leaves no more of what has been deleted than may stay.
+    fn sweep(&mut self) {
+        if self.due.len() > STALE_MIN.max(2 * self.len) {
             self.build();
         }
-        deleted
     }
 
     /// The time of the next timer. It may be that of one that has been deleted.
@@ -179,6 +193,7 @@ mod tests {
     enum Act {
         Set(u8, i64),
         Delete(u8, i64),
+        Clear(u8),
         Take(i64),
     }
 
@@ -187,6 +202,7 @@ mod tests {
         prop_oneof![
             3 => (0..6u8, time.clone()).prop_map(|(key, at)| Act::Set(key, at)),
             2 => (0..6u8, time.clone()).prop_map(|(key, at)| Act::Delete(key, at)),
+            1 => (0..6u8).prop_map(Act::Clear),
             1 => time.prop_map(Act::Take),
         ]
     }
@@ -215,6 +231,10 @@ mod tests {
                     }
                     Act::Delete(key, at) => {
                         prop_assert_eq!(timers.delete(&key, Timestamp(at)), model.remove(&(at, key)));
+                    }
+                    Act::Clear(key) => {
+                        timers.clear(&key);
+                        model.retain(|(_, other)| *other != key);
                     }
                     Act::Take(until) => {
                         let mut taken = Vec::new();

@@ -146,6 +146,12 @@ impl<K: Key> Times<K> {
         };
     }
 
+    /// Deletes all timers of a key.
+    pub(crate) fn forget(&mut self, key: &K) {
+        self.event.clear(key);
+        self.processing.clear(key);
+    }
+
     /// Whether a timer of event time may be due: to be asked after each call of the user's code.
     #[inline]
     pub(crate) fn is_due(&self) -> bool {

@@ -1,5 +1,6 @@
 //! Which windows there are, as the program says it.
 
+mod paned;
 mod session;
 
 use std::time::Duration;
@@ -11,8 +12,12 @@ use levada_runtime::wiring::NodeFactory;
 use crate::window::contents::Contents;
 use crate::window::node::SlicedNode;
 use crate::window::options::WindowOptions;
+use crate::window::panes::{Assigner, Windows};
 use crate::window::slicing::Slicing;
 
+pub use paned::{
+    CountWindow, Global, PanedKind, ProcessingTime, Triggered, count_window, global_window,
+};
 pub use session::{Session, session};
 
 /// A kind of windows: how records of a key are gathered.
@@ -31,13 +36,42 @@ pub trait WindowKind: Clone + Send + Sync + 'static {
         C: Contents<K, T>;
 }
 
+/// Windows of records of type `T`: any kind, and any with a trigger for such records.
+pub trait WindowsOf<T: Exchange>: Clone + Send + Sync + 'static {
+    /// What is wrong with them, if something is.
+    ///
+    /// # Errors
+    /// If there can be no such windows.
+    fn check(&self) -> Result<(), String>;
+
+    /// The code of an operator with such windows.
+    fn node<K, C>(self, contents: C, options: WindowOptions<T>) -> impl NodeFactory + 'static
+    where
+        K: Key,
+        C: Contents<K, T>;
+}
+
+impl<T: Exchange, W: WindowKind> WindowsOf<T> for W {
+    fn check(&self) -> Result<(), String> {
+        WindowKind::check(self)
+    }
+
+    fn node<K, C>(self, contents: C, options: WindowOptions<T>) -> impl NodeFactory + 'static
+    where
+        K: Key,
+        C: Contents<K, T>,
+    {
+        WindowKind::node::<K, T, C>(self, contents, options)
+    }
+}
+
 /// Windows whose accumulators are never merged.
 #[diagnostic::on_unimplemented(
     message = "`fold` has no way to merge two values, which these windows need",
     label = "windows that are merged or shared in parts",
     note = "use `aggregate`, with one of its aggregates (`count`, `sum`, `min`, `max`, `reduce`) or one of your own, which has a `merge`"
 )]
-pub trait NeverMerged: WindowKind {}
+pub trait NeverMerged {}
 
 /// Windows that lie at the same times for all keys, so that records can be gathered by slice.
 pub trait SlicedKind: WindowKind {
@@ -100,6 +134,12 @@ impl WindowKind for Tumbling {
 }
 
 impl NeverMerged for Tumbling {}
+
+impl PanedKind for Tumbling {
+    fn assigner(&self) -> Assigner {
+        Assigner::event(Windows::Sliced(self.slicing()))
+    }
+}
 
 impl SlicedKind for Tumbling {
     fn slicing(&self) -> Slicing {
@@ -166,6 +206,12 @@ impl WindowKind for Sliding {
         C: Contents<K, T>,
     {
         SlicedNode::<K, T, C>::new(self.slicing(), contents, options)
+    }
+}
+
+impl PanedKind for Sliding {
+    fn assigner(&self) -> Assigner {
+        Assigner::event(Windows::Sliced(self.slicing()))
     }
 }
 

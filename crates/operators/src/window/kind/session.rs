@@ -7,9 +7,10 @@ use levada_core::{Exchange, Key};
 use levada_runtime::wiring::NodeFactory;
 
 use crate::window::contents::Contents;
-use crate::window::kind::{WindowKind, at_least_a_millisecond};
+use crate::window::kind::{PanedKind, WindowKind, at_least_a_millisecond};
 use crate::window::node::{Making, WindowNode};
 use crate::window::options::WindowOptions;
+use crate::window::panes::{Assigner, Windows};
 use crate::window::sessions::Sessions;
 
 /// Windows that last as long as records follow each other. Made by [`session`].
@@ -44,6 +45,12 @@ pub struct Session {
 pub fn session(gap: Duration) -> Session {
     Session {
         gap: millis_of(gap),
+    }
+}
+
+impl PanedKind for Session {
+    fn assigner(&self) -> Assigner {
+        Assigner::event(Windows::Session(self.gap))
     }
 }
 
