@@ -98,6 +98,8 @@ enum Act {
     Watermark(i64),
     /// The operator is saved when it has made so many results because of a watermark, and goes on in so many subtasks.
     Cut(i64, u64, usize),
+    /// It is saved, goes on in so many subtasks, and hears of no watermark for now.
+    Restore(usize),
 }
 
 fn act(times: impl Strategy<Value = i64> + Clone + 'static) -> impl Strategy<Value = Act> {
@@ -105,6 +107,7 @@ fn act(times: impl Strategy<Value = i64> + Clone + 'static) -> impl Strategy<Val
         24 => (0..6u8, times.clone()).prop_map(|(key, at)| Act::Record(key, at)),
         4 => times.clone().prop_map(Act::Watermark),
         3 => (times, 0..5u64, 1..5usize).prop_map(|(at, n, p)| Act::Cut(at, n, p)),
+        1 => (1..5usize).prop_map(Act::Restore),
     ]
 }
 
@@ -202,6 +205,17 @@ fn fire_as_in_the_model(by_trigger: bool) {
                     model.raise(at);
                     // Records that follow at once may come before it.
                     harness.watermark(at);
+                }
+                // A trigger makes late records wait for the watermark after the one that was saved.
+                Act::Restore(_) if by_trigger && lateness > 0 => {}
+                Act::Restore(after) => {
+                    harness.simulated().settle();
+                    dropped += late_records(&mut harness);
+                    found.extend(fired(&mut harness));
+                    let snapshot = harness.snapshot().unwrap();
+                    let simulation = simulation(seed ^ 2, after);
+                    harness = Harness::restored(&simulation, &snapshot, &operators).unwrap();
+                    model.restore();
                 }
                 Act::Cut(..) if by_trigger && model.own >= i64::MAX - 1 => {}
                 Act::Cut(at, results, after) => {
