@@ -24,7 +24,7 @@ use crate::stream::Stream;
 /// A window fires when the watermark reaches its last millisecond: its result is emitted with that as its timestamp, and the
 /// window is forgotten. A record whose windows have all been forgotten is late: it is counted
 /// ([`records_late`](crate::metrics::OperatorMetrics::records_late)) and dropped, or goes to the stream that
-/// [`late`](Self::late) returns. When the input ends, all windows fire.
+/// [`late`](Self::late) returns. When the input ends, all windows fire, except those of the time of day and those of a count.
 ///
 /// While a watermark fires windows the operator reads no records, but lets others run in between, and a snapshot taken
 /// then holds those that have not fired. The watermark is passed on after their results.
@@ -163,7 +163,6 @@ impl<K: Key, T: Exchange, W: WindowsOf<T>> Windowed<K, T, W> {
     ///
     /// ```
     /// use levada::prelude::*;
-    /// use levada::window::continuous;
     ///
     /// fn so_far_today(clicks: Stream<(String, i64)>) -> Stream<(String, Span, u64)> {
     ///     clicks

@@ -79,8 +79,20 @@ impl<T: Exchange, W: PanedKind, R: Trigger<T>> WindowsOf<T> for Triggered<W, R> 
 pub struct Global;
 
 /// One window for each key, of all records. It fires when a trigger says so, and without one at the end of the input: so
-/// give it a trigger if the input has no end. Records need no event time. Results carry the last one there is, the end of
-/// [`Span::ALL`](crate::window::Trigger) less a millisecond.
+/// give it a trigger if the input has no end. Records need no event time, and none is late. Results carry the last event time
+/// that there is, the end of [`Span::ALL`](levada_core::Span::ALL) less a millisecond.
+///
+/// ```
+/// use levada::prelude::*;
+///
+/// fn hundreds(clicks: Stream<String>) -> Stream<(String, Span, u64)> {
+///     clicks
+///         .key_by(Clone::clone)
+///         .window(global_window())
+///         .trigger(every(100))
+///         .count("hundreds")
+/// }
+/// ```
 #[must_use]
 pub fn global_window() -> Global {
     Global
@@ -116,6 +128,17 @@ pub struct CountWindow {
 
 /// Windows of `count` records of a key, one after the other, in the order in which they come. They need no event time, and
 /// span all of it. What is incomplete at the end of the input is dropped, as in Flink.
+///
+/// ```
+/// use levada::prelude::*;
+///
+/// fn means(readings: Stream<(u64, f64)>) -> Stream<(u64, Span, f64)> {
+///     readings
+///         .key_by(|(sensor, _)| *sensor)
+///         .window(count_window(10))
+///         .fold("sums", |sum: &mut f64, (_, value)| *sum += value)
+/// }
+/// ```
 #[must_use]
 pub fn count_window(count: u64) -> CountWindow {
     CountWindow {
