@@ -12,7 +12,8 @@ use levada_core::{BoxError, EventTime, Exchange, Key, OnError, Origin};
 use levada_graph::{Node, NodeKind, Pattern};
 use levada_operators::aggregate::Top;
 use levada_operators::step::{
-    Emitter, ExpandStep, FilterStep, FlatMapStep, InspectStep, KeyStep, KeyedStep, MapStep,
+    Emitter, ExpandStep, FilterMapStep, FilterStep, FlatMapStep, InspectStep, KeyStep, KeyedStep,
+    MapStep,
 };
 use levada_operators::time::{Generates, IntoWatermarks, TimestampsStep};
 use levada_operators::{Asynchronous, CallError, Calls};
@@ -82,6 +83,27 @@ pub trait Flow: Sized {
         let place = Location::caller();
         self.open().then("filter", place, |steps, origin| {
             FilterStep::new(steps, f, origin)
+        })
+    }
+
+    /// Turns each record into another one, or into none.
+    ///
+    /// ```
+    /// use levada::prelude::*;
+    ///
+    /// fn numbers(texts: Stream<String>) -> impl Flow<Item = u64> {
+    ///     texts.filter_map(|text| text.parse().ok())
+    /// }
+    /// ```
+    #[track_caller]
+    fn filter_map<B, F>(self, f: F) -> Pipe<Self::Head, FilterMapStep<Self::Steps, F>>
+    where
+        F: Fn(Self::Item) -> Option<B> + Send + Sync + 'static,
+        B: Send + 'static,
+    {
+        let place = Location::caller();
+        self.open().then("filter_map", place, |steps, origin| {
+            FilterMapStep::new(steps, f, origin)
         })
     }
 

@@ -8,6 +8,7 @@
 
 mod expand;
 mod filter;
+mod filter_map;
 mod flat_map;
 mod inspect;
 mod key;
@@ -15,6 +16,7 @@ mod map;
 
 pub use expand::{Emitter, ExpandStep};
 pub use filter::FilterStep;
+pub use filter_map::FilterMapStep;
 pub use flat_map::FlatMapStep;
 pub use inspect::InspectStep;
 pub use key::{KeyStep, KeyedStep};

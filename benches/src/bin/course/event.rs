@@ -68,12 +68,4 @@ impl Event {
             Self::Bid(bid) => bid.date_time,
         }
     }
-
-    /// The bid, if it is one.
-    pub(crate) fn into_bid(self) -> Option<Bid> {
-        match self {
-            Self::Bid(bid) => Some(bid),
-            _ => None,
-        }
-    }
 }

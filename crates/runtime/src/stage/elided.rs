@@ -29,14 +29,14 @@ impl<P> Elided<P> {
             operator,
         }
     }
+}
 
-    #[inline(never)]
-    fn check<T: Exchange>(&mut self, record: &T, turn: &mut Turn) -> Room {
-        self.checked = true;
-        match codec::round_trip(record) {
-            Ok(()) => Room::Free,
-            Err(error) => turn.fail(&self.operator, CannotTravel::new::<T>(error)),
-        }
+/// Takes a record through the codec.
+#[inline(never)]
+fn check<T: Exchange>(operator: &Origin, record: &T, turn: &mut Turn) -> Room {
+    match codec::round_trip(record) {
+        Ok(()) => Room::Free,
+        Err(error) => turn.fail(operator, CannotTravel::new::<T>(error)),
     }
 }
 
@@ -47,25 +47,36 @@ impl<P: Downstream> Downstream for Elided<P> {
 impl<T: Exchange, P: Push<T>> Push<T> for Elided<P> {
     #[inline(always)]
     fn push(&mut self, record: T, turn: &mut Turn) -> Room {
-        if !self.checked && self.check(&record, turn).is_full() {
-            return Room::Full;
+        if !self.checked {
+            self.checked = true;
+            if check(&self.operator, &record, turn).is_full() {
+                return Room::Full;
+            }
         }
         self.next.push(record, turn)
     }
 }
 
 /// Lends each record to a reader and then drops it: an operator that reads, without an exchange before it.
+///
+/// It looks at the first record as [`Elided`] does, and is not put behind one: the record would be moved once more, which
+/// costs more than all else that happens here.
 pub(crate) struct Lend<R> {
     reader: R,
+    checked: bool,
+    operator: Origin,
     /// With an exchange, the head of the stage counts what comes in, by the batch. Here it is counted between two polls.
     counters: Arc<OperatorCounters>,
     uncounted: u64,
 }
 
 impl<R> Lend<R> {
-    pub(crate) fn new(reader: R, counters: Arc<OperatorCounters>) -> Self {
+    /// `operator` is the step that made the edge.
+    pub(crate) fn new(reader: R, operator: Origin, counters: Arc<OperatorCounters>) -> Self {
         Self {
             reader,
+            checked: false,
+            operator,
             counters,
             uncounted: 0,
         }
@@ -105,9 +116,15 @@ impl<R: Downstream> Downstream for Lend<R> {
     }
 }
 
-impl<A, R: Read<A>> Push<A> for Lend<R> {
+impl<A: Exchange, R: Read<A>> Push<A> for Lend<R> {
     #[inline(always)]
     fn push(&mut self, record: A, turn: &mut Turn) -> Room {
+        if !self.checked {
+            self.checked = true;
+            if check(&self.operator, &record, turn).is_full() {
+                return Room::Full;
+            }
+        }
         self.uncounted += 1;
         self.reader.read(&record, turn)
     }

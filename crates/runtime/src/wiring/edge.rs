@@ -262,8 +262,8 @@ where
         }
         Built::Read(next) => {
             let next = next.typed::<S::Out>(&subtask.operator);
-            let lend = Lend::new(next, Arc::clone(&subtask.counters));
-            H::erase(steps.attach(subtask, Elided::new(lend, operator.clone())))
+            let lend = Lend::new(next, operator.clone(), Arc::clone(&subtask.counters));
+            H::erase(steps.attach(subtask, lend))
         }
         Built::Head(_) => unreachable!("a source has no input"),
     }

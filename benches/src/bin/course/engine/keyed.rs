@@ -7,8 +7,10 @@ use crate::row::Running;
 
 pub(super) fn running_sums(events: impl Flow<Item = Event>) -> impl Flow<Item = Running> {
     events
-        .flat_map(Event::into_bid)
-        .map(|bid| (bid.bidder, bid.price))
+        .filter_map(|event| match event {
+            Event::Bid(bid) => Some((bid.bidder, bid.price)),
+            _ => None,
+        })
         .keyed()
         .aggregate("sums", |prices| {
             (prices.count(), prices.sum(|price: &u64| *price))

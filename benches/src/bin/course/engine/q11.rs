@@ -7,8 +7,10 @@ use crate::row::Session;
 
 pub(super) fn sessions(events: impl Flow<Item = Event>) -> impl Flow<Item = Session> {
     events
-        .flat_map(Event::into_bid)
-        .map(|bid| (bid.bidder, ()))
+        .filter_map(|event| match event {
+            Event::Bid(bid) => Some((bid.bidder, ())),
+            _ => None,
+        })
         .keyed()
         .window(session(seconds(10)))
         .count("sessions")

@@ -6,11 +6,11 @@ use crate::event::Event;
 use crate::row::Chosen;
 
 pub(super) fn choose(events: impl Flow<Item = Event>) -> impl Flow<Item = Chosen> {
-    events
-        .flat_map(Event::into_bid)
-        .filter(|bid| bid.auction.is_multiple_of(123))
-        .map(|bid| Chosen {
+    events.filter_map(|event| match event {
+        Event::Bid(bid) if bid.auction.is_multiple_of(123) => Some(Chosen {
             auction: bid.auction,
             price: bid.price,
-        })
+        }),
+        _ => None,
+    })
 }

@@ -15,7 +15,7 @@ struct Home {
 }
 
 pub(super) fn local_items(events: impl Flow<Item = Event>) -> impl Flow<Item = Local<String>> {
-    let (homes, auctions) = events.flat_map(of_interest).split_results();
+    let (homes, auctions) = events.filter_map(of_interest).split_results();
     homes
         .keyed()
         .join(auctions.keyed())

@@ -6,7 +6,13 @@ use serde::{Deserialize, Serialize};
 use crate::event::Event;
 use crate::row::Category;
 
-/// What is needed of an auction.
+/// What is needed of what has happened to an auction.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+enum Happened {
+    Begun(Auction),
+    Bid(Bid),
+}
+
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 struct Auction {
     begins: u64,
@@ -14,7 +20,6 @@ struct Auction {
     category: u64,
 }
 
-/// What is needed of a bid.
 #[derive(Clone, Copy, Debug, Deserialize, Serialize)]
 struct Bid {
     at: u64,
@@ -22,10 +27,9 @@ struct Bid {
 }
 
 pub(super) fn winners(events: impl Flow<Item = Event>) -> impl Flow<Item = Category> {
-    let (auctions, bids) = events.flat_map(by_auction).split_results();
-    auctions
+    events
+        .filter_map(by_auction)
         .keyed()
-        .connect(bids.keyed())
         .process("winners", Winners)
         .keyed()
         .aggregate("categories", |prices| {
@@ -40,7 +44,7 @@ pub(super) fn winners(events: impl Flow<Item = Event>) -> impl Flow<Item = Categ
 }
 
 /// An auction or a bid, by auction.
-fn by_auction(event: Event) -> Option<Result<(u64, Auction), (u64, Bid)>> {
+fn by_auction(event: Event) -> Option<(u64, Happened)> {
     match event {
         Event::Person(_) => None,
         Event::Auction(auction) => {
@@ -49,14 +53,14 @@ fn by_auction(event: Event) -> Option<Result<(u64, Auction), (u64, Bid)>> {
                 expires: auction.expires,
                 category: auction.category,
             };
-            Some(Ok((auction.id, needed)))
+            Some((auction.id, Happened::Begun(needed)))
         }
         Event::Bid(bid) => {
             let needed = Bid {
                 at: bid.date_time,
                 price: bid.price,
             };
-            Some(Err((bid.auction, needed)))
+            Some((bid.auction, Happened::Bid(needed)))
         }
     }
 }
@@ -75,36 +79,34 @@ struct Known {
     early: Vec<Bid>,
 }
 
-impl CoProcess for Winners {
+impl Process for Winners {
     type Key = u64;
-    type First = Auction;
-    type Second = Bid;
+    type In = Happened;
     type State = Known;
     type Out = (u64, u64);
 
-    fn first(&self, auction: &Auction, context: &mut CoContext<'_, Self>) {
+    fn element(&self, happened: &Happened, context: &mut Context<'_, Self>) {
         let known = context.state();
-        known.auction = Some(*auction);
-        for bid in std::mem::take(&mut known.early) {
-            known.consider(auction, bid);
+        match (happened, known.auction) {
+            (Happened::Begun(auction), _) => {
+                known.auction = Some(*auction);
+                for bid in std::mem::take(&mut known.early) {
+                    known.consider(auction, bid);
+                }
+                context.set_timer(timestamp(auction.expires));
+            }
+            (Happened::Bid(bid), Some(auction)) => known.consider(&auction, *bid),
+            (Happened::Bid(bid), None) => {
+                let first = known.early.is_empty();
+                known.early.push(*bid);
+                if first {
+                    context.set_timer(timestamp(bid.at));
+                }
+            }
         }
-        context.set_timer(timestamp(auction.expires));
     }
 
-    fn second(&self, bid: &Bid, context: &mut CoContext<'_, Self>) {
-        let known = context.state();
-        if let Some(auction) = known.auction {
-            known.consider(&auction, *bid);
-            return;
-        }
-        let first = known.early.is_empty();
-        known.early.push(*bid);
-        if first {
-            context.set_timer(timestamp(bid.at));
-        }
-    }
-
-    fn timer(&self, timer: Timer, context: &mut CoContext<'_, Self>) {
+    fn timer(&self, timer: Timer, context: &mut Context<'_, Self>) {
         let at = timer.at();
         let known = context.state();
         match known.auction {

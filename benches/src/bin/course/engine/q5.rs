@@ -8,8 +8,10 @@ use crate::row::Hot;
 
 pub(super) fn hot_items(events: impl Flow<Item = Event>) -> impl Flow<Item = Hot> {
     events
-        .flat_map(Event::into_bid)
-        .map(|bid| (bid.auction, ()))
+        .filter_map(|event| match event {
+            Event::Bid(bid) => Some((bid.auction, ())),
+            _ => None,
+        })
         .keyed()
         .window(sliding(seconds(10), seconds(2)))
         .count("bids")

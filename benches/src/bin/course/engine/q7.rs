@@ -8,10 +8,13 @@ use crate::row::Highest;
 
 pub(super) fn highest_bids(events: impl Flow<Item = Event>) -> impl Flow<Item = Highest> {
     events
-        .flat_map(Event::into_bid)
-        .map(|bid| (bid.price, bid.auction, bid.bidder))
+        .filter_map(|event| match event {
+            Event::Bid(bid) => Some((bid.price, bid.auction, bid.bidder)),
+            _ => None,
+        })
         .global()
         .window(tumbling(seconds(10)))
+        .pre_aggregate()
         .aggregate("highest", |_| Most(|(price, ..): &(u64, u64, u64)| *price))
         .flat_map(|((), span, bids)| {
             bids.into_iter()

@@ -6,7 +6,7 @@ use crate::event::Event;
 use crate::row::Seller;
 
 pub(super) fn new_sellers(events: impl Flow<Item = Event>) -> impl Flow<Item = Seller<String>> {
-    let (persons, auctions) = events.flat_map(by_person).split_results();
+    let (persons, auctions) = events.filter_map(by_person).split_results();
     persons
         .keyed()
         .window_join(auctions.keyed(), tumbling(seconds(10)))

@@ -73,12 +73,7 @@ where
             watermark: Timestamp::MIN,
             hot: None,
             sending: None,
-            // Between two operators of one task nothing is gained.
-            passing: if subtask.crosses_exchange {
-                0
-            } else {
-                u64::MAX
-            },
+            passing: 0,
             taken: 0,
             sent: 0,
             subtask: subtask.index,
