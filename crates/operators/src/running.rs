@@ -199,6 +199,11 @@ where
             }
         };
         self.accumulate.add(accumulator, &keyed.record);
+        // Right behind the addition, so that the compiler still knows what it has added.
+        let row = (self.emission == Emission::PerRecord).then(|| {
+            let result = self.accumulate.finish(accumulator.clone());
+            (keyed.key.clone(), result)
+        });
         if !self.checked {
             self.checked = true;
             if let Err(error) = state_check::check(&keyed.key, accumulator) {
@@ -206,14 +211,10 @@ where
                 return turn.fail(&self.operator, error);
             }
         }
-        if self.emission == Emission::AtEnd {
+        let Some(row) = row else {
             blame.lift();
             return Room::Free;
-        }
-        let row = (
-            keyed.key.clone(),
-            self.accumulate.finish(accumulator.clone()),
-        );
+        };
         blame.lift();
         self.counters.records_out.add(1);
         self.next.push(row, turn)

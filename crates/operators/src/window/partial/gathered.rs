@@ -19,6 +19,8 @@ pub(super) struct Gathered<K, A> {
     slicing: Slicing,
     /// Sorted by number; no slice is empty.
     slices: VecDeque<(i64, Slice<K, A>)>,
+    /// Where the last key is in its slice: keys of very many records often follow themselves.
+    last: usize,
     len: usize,
     /// There if what is sent crosses an exchange, so that it must know its group.
     key_groups: Option<KeyGroups>,
@@ -46,6 +48,7 @@ impl<K: Key, A> Gathered<K, A> {
         Self {
             slicing,
             slices: VecDeque::new(),
+            last: 0,
             len: 0,
             key_groups,
             merge: Box::new(merge),
@@ -78,7 +81,14 @@ impl<K: Key, A> Gathered<K, A> {
         group: Option<KeyGroup>,
         create: impl FnOnce() -> A,
     ) -> &mut Partial<A> {
-        match self.slices[place].1.entry(key) {
+        let slice = &mut self.slices[place].1;
+        let is_last = (slice.get_index(self.last)).is_some_and(|(last, _)| *last == key);
+        if is_last {
+            return &mut slice[self.last].1;
+        }
+        let entry = slice.entry(key);
+        self.last = entry.index();
+        match entry {
             Entry::Occupied(entry) => &mut entry.into_mut().1,
             Entry::Vacant(entry) => {
                 self.len += 1;
