@@ -7,6 +7,7 @@ mod backpressure;
 mod calls;
 mod chain;
 mod exchange;
+mod firing;
 mod formats;
 mod measure;
 mod record;
@@ -47,6 +48,7 @@ const COMPARISONS: &[Comparison] = &[
     ("exchange", exchange::run),
     ("timeout", timeout::run),
     ("start", start::run),
+    ("firing", firing::run),
     ("table", table::run),
     ("words", words::run),
     ("formats", formats::run),
