@@ -8,9 +8,10 @@
 //! ```
 //!
 //! A record belongs to one slice, whatever the number of windows around it ("Cutty: Aggregate Sharing for User-Defined
-//! Windows", Carbone et al., 2016; the idea of panes is older: Li et al., "No pane, no gain", 2005). Slices and windows are
-//! numbered so that those with number 0 begin at the offset; numbers are exact over the whole range of event time, and
-//! only the ends of a [`Span`] are cut off at the ends of the range.
+//! Windows", Carbone et al., 2016; the idea of panes is older: Li et al., "No pane, no gain", 2005). Windows are
+//! numbered so that the one with number 0 begins at the offset, and slices so that the one with number 0 begins at the epoch or
+//! less than a slice later. Numbers are exact over the whole range of event time, and only the ends of a [`Span`] are cut off
+//! at the ends of the range; but of windows that begin every millisecond, those that begin before the range are not there.
 
 use levada_core::{Span, Timestamp};
 
@@ -23,7 +24,9 @@ pub struct Slicing {
     wide: i64,
     /// The slices from the beginning of one window to that of the next.
     hop: i64,
-    /// Where window 0 begins, from 0 up to a slide.
+    /// The first slice of window 0, from 0 up to a hop.
+    shift: i64,
+    /// Where slice 0 begins, from 0 up to a slice.
     offset: i64,
 }
 
@@ -36,11 +39,13 @@ impl Slicing {
     pub fn new(width: i64, slide: i64, offset: i64) -> Self {
         assert!(width > 0 && slide > 0, "windows have a width and a slide");
         let slice = gcd(width, slide);
+        let offset = offset.rem_euclid(slide);
         Self {
             slice,
             wide: width / slice,
             hop: slide / slice,
-            offset: offset.rem_euclid(slide),
+            shift: offset / slice,
+            offset: offset % slice,
         }
     }
 
@@ -55,36 +60,44 @@ impl Slicing {
     pub fn slice_of(self, time: Timestamp) -> i64 {
         match time.0.checked_sub(self.offset) {
             Some(since) => since.div_euclid(self.slice),
-            // Only where a time is less than a slide above the least number.
+            // Only where a time is less than a slice above the least number.
             None => wide_to_number(wide(time.0, -self.offset).div_euclid(i128::from(self.slice))),
         }
     }
 
-    /// The times of a slice.
+    /// The times of a slice that are event times: the least number is none.
     #[must_use]
     pub fn slice_span(self, slice: i64) -> Span {
-        self.span(slice, 1)
+        let span = self.wide_span(i128::from(slice), 1);
+        let first = Timestamp(i64::MIN + 1);
+        Span {
+            start: span.start.max(first),
+            ..span
+        }
     }
 
     /// The times of a window.
     #[must_use]
     pub fn window_span(self, window: i64) -> Span {
-        let first = i128::from(window) * i128::from(self.hop);
-        self.wide_span(first, self.wide)
+        self.wide_span(self.first_slice(window), self.wide)
     }
 
     /// The first and the last window that a slice is in; the first is greater if it lies in a gap between windows.
     #[must_use]
     pub fn windows_of(self, slice: i64) -> (i64, i64) {
-        let last = slice.div_euclid(self.hop);
-        let before = (i128::from(slice) - i128::from(self.wide)).div_euclid(i128::from(self.hop));
-        (wide_to_number(before + 1), last)
+        let hop = i128::from(self.hop);
+        let since = i128::from(slice) - i128::from(self.shift);
+        let before = (since - i128::from(self.wide)).div_euclid(hop);
+        (
+            wide_to_number(before + 1),
+            wide_to_number(since.div_euclid(hop)),
+        )
     }
 
     /// The first and the last slice of a window.
     #[must_use]
     pub fn slices_of(self, window: i64) -> (i64, i64) {
-        let first = i128::from(window) * i128::from(self.hop);
+        let first = self.first_slice(window);
         (
             wide_to_number(first),
             wide_to_number(first + i128::from(self.wide) - 1),
@@ -100,12 +113,12 @@ impl Slicing {
         // A window is complete when the watermark is its last millisecond.
         let since = wide(watermark.0, 1) - i128::from(self.offset);
         let complete_slices = since.div_euclid(i128::from(self.slice));
-        let last = (complete_slices - i128::from(self.wide)).div_euclid(i128::from(self.hop));
-        wide_to_number(last + 1)
+        let whole = complete_slices - i128::from(self.shift) - i128::from(self.wide);
+        wide_to_number(whole.div_euclid(i128::from(self.hop)) + 1)
     }
 
-    fn span(self, first: i64, slices: i64) -> Span {
-        self.wide_span(i128::from(first), slices)
+    fn first_slice(self, window: i64) -> i128 {
+        i128::from(window) * i128::from(self.hop) + i128::from(self.shift)
     }
 
     fn wide_span(self, first: i128, slices: i64) -> Span {
@@ -171,6 +184,16 @@ mod tests {
         assert_eq!((span.start.0, span.end.0), (-3, 7));
         let near_the_end = Slicing::new(10, 10, 9);
         assert!(near_the_end.slice_of(Timestamp(i64::MIN + 1)) < 0);
+        // Slices of a millisecond, and an offset: each time has its own.
+        let fine = Slicing::new(101, 100, 99);
+        for time in (i64::MIN + 1..i64::MIN + 300).chain(i64::MAX - 300..i64::MAX) {
+            let slice = fine.slice_of(Timestamp(time));
+            assert_eq!(fine.slice_span(slice).start, Timestamp(time));
+            let (first, last) = fine.windows_of(slice);
+            let containing = (first - 2..=last + 2)
+                .filter(|window| fine.window_span(*window).contains(Timestamp(time)));
+            assert!(containing.eq(first..=last), "{time}");
+        }
     }
 
     proptest! {

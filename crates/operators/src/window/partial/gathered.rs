@@ -114,9 +114,7 @@ impl<K: Key, A> Gathered<K, A> {
             self.slices.pop_front();
         }
         self.len -= 1;
-        let start = self.slicing.slice_span(number).start;
-        // The earliest slice begins before the first event time.
-        let time = start.max(Timestamp(i64::MIN + 1));
+        let time = self.slicing.slice_span(number).start;
         Some(Taken {
             key,
             group,

@@ -75,7 +75,10 @@ impl<K: Key, A: Clone> SessionState<K, A> {
         let session = self.table.get_mut(key)?.only()?;
         let end = Timestamp(time.0.saturating_add(self.gap));
         let Span { start, end: before } = session.span;
-        if session.fired || time >= before || end <= start {
+        if session.fired || time >= before {
+            return None;
+        }
+        if time < start && (time == Timestamp::MIN || end <= start) {
             return None;
         }
         session.span = Span {
