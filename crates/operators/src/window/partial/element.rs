@@ -147,13 +147,21 @@ where
                 return Room::Full;
             }
         }
-        self.sending = None;
+        if self.taken >= SAMPLE && 2 * self.sent > self.taken {
+            self.passing = SAMPLE * PASSING;
+        }
         if self.taken >= SAMPLE {
-            if 2 * self.sent > self.taken {
-                self.passing = SAMPLE * PASSING;
-            }
             (self.taken, self.sent) = (0, 0);
         }
+        if self.passing > 0 && self.gathered.len() > 0 {
+            // What follows must not overtake what has come before it.
+            self.sending = Some(Sending {
+                until: Timestamp::MAX,
+                signal,
+            });
+            return self.send(turn);
+        }
+        self.sending = None;
         signal.map_or(Room::Free, |signal| self.next.signal(signal, turn))
     }
 
