@@ -32,7 +32,9 @@ pub(crate) fn emit<K, T, C: Contents<K, T>>(
         let result = contents.next(emission);
         blame.lift();
         let Some(result) = result else {
+            // Very many keys may have nothing to emit.
             emission.accumulator = None;
+            room = outputs.room().and(turn.spend());
             break;
         };
         outputs.emit(result, turn);
