@@ -110,8 +110,9 @@ enum Act {
     Record(Event, i64),
     /// A watermark so much later.
     Watermark(i64),
-    /// A watermark so much later; after some polls a snapshot, and a restore at this parallelism.
-    Interrupted(i64, u64, usize),
+    /// A watermark so much later; then again and again, after some polls, a snapshot, a restore at this parallelism, and a
+    /// watermark that is so much earlier.
+    Interrupted(i64, Vec<(u64, usize, i64)>),
     Restore(usize),
 }
 
@@ -119,7 +120,8 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         20 => ((0..4u8, 1..9u64), -60..60i64).prop_map(|(event, at)| Act::Record(event, at)),
         4 => (1..25i64).prop_map(Act::Watermark),
-        2 => (1..40i64, 0..30u64, 1..5usize).prop_map(|(by, polls, to)| Act::Interrupted(by, polls, to)),
+        3 => (1..40i64, prop::collection::vec((0..30u64, 1..5usize, 0..20i64), 1..4))
+            .prop_map(|(by, cuts)| Act::Interrupted(by, cuts)),
         1 => (1..5usize).prop_map(Act::Restore),
     ]
 }
@@ -194,16 +196,20 @@ proptest! {
                     harness.watermark(now);
                     prop_assert_eq!(sorted(harness.output()), model.watermark(now), "at {}", now);
                 }
-                Act::Interrupted(by, polls, parallelism) => {
+                Act::Interrupted(by, cuts) => {
                     now += by;
                     harness.feed_watermark(now);
-                    for _ in 0..polls {
-                        harness.simulated().step();
+                    let mut rows = Vec::new();
+                    for (polls, parallelism, behind) in cuts {
+                        for _ in 0..polls {
+                            harness.simulated().step();
+                        }
+                        let snapshot = harness.snapshot().unwrap();
+                        rows.extend(harness.output());
+                        let simulation = simulation.clone().parallelism(parallelism);
+                        harness = Harness::restored(&simulation, &snapshot, sums(shape, &late)).unwrap();
+                        harness.feed_watermark(now - behind);
                     }
-                    let snapshot = harness.snapshot().unwrap();
-                    let mut rows = harness.output();
-                    let simulation = simulation.parallelism(parallelism);
-                    harness = Harness::restored(&simulation, &snapshot, sums(shape, &late)).unwrap();
                     harness.watermark(now);
                     rows.extend(harness.output());
                     prop_assert_eq!(sorted(rows), model.watermark(now), "interrupted at {}", now);

@@ -189,7 +189,14 @@ where
                 }
                 Looked::Interrupted => return Room::Full,
                 Looked::Nothing => {
-                    let watermark = self.state.end_firing(self.options.lateness);
+                    let blame = Blame::on(operator);
+                    let lateness = self.options.lateness;
+                    let is_over = self.state.forget(lateness, || turn.spend().is_full());
+                    blame.lift();
+                    if !is_over {
+                        return Room::Full;
+                    }
+                    let watermark = self.state.end_firing();
                     self.hot = Hot::NONE;
                     if let Some(watermark) = watermark {
                         return self.outputs.signal(Signal::Watermark(watermark), turn);

@@ -105,7 +105,10 @@ where
                 let Some((key, _, group)) = table.next(&mut cursor) else {
                     break;
                 };
-                if self.is_first(within.first, slice, table.hash(key), key) {
+                // A key that has been passed over has fired for this window before it was restored.
+                let is_further =
+                    (self.emitted.get(key)).is_some_and(|(_, last)| *last >= firing.window);
+                if !is_further && self.is_first(within.first, slice, table.hash(key), key) {
                     show(firing.window, key, group)?;
                 }
             }

@@ -1,6 +1,7 @@
 //! The state of sliced windows.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::mem;
 use std::ops::Range;
 
 use foldhash::fast::FixedState;
@@ -51,6 +52,8 @@ pub(crate) struct Firing {
     pub(super) window: i64,
     /// Where in its slices it is, once it has begun.
     pub(super) within: Option<Within>,
+    /// Where in the first slice it is, once windows have fired and slices are forgotten.
+    forgetting: Cursor,
 }
 
 /// A place within a window that is firing: no slice comes or goes meanwhile.
@@ -144,6 +147,7 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
             end: self.slicing.first_open(watermark),
             window,
             within: None,
+            forgetting: Cursor::default(),
         });
         true
     }
@@ -179,7 +183,7 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
                 .as_mut()
                 .expect("the window that fires has been looked for");
             let found = if self.takes {
-                self.take_key(within)
+                self.take_key(firing.window, within, &mut spend)
             } else {
                 self.next_key(firing.window, within, &merge, &mut spend)
             };
@@ -203,18 +207,37 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
         }
     }
 
-    /// Ends the firing, and forgets slices that no record can change any more. Returns the watermark to pass on.
-    pub(crate) fn end_firing(&mut self, lateness: i64) -> Option<Timestamp> {
-        let firing = self.firing.take()?;
-        let watermark = firing.until;
-        while let Some((number, _)) = self.slices.front() {
+    /// Forgets slices that no record can change any more, of which all windows have fired. False if `spend`, which is asked
+    /// after each key, says that it is time to let others run.
+    pub(crate) fn forget(&mut self, lateness: i64, mut spend: impl FnMut() -> bool) -> bool {
+        let Some(mut firing) = self.firing else {
+            return true;
+        };
+        while let Some((number, table)) = self.slices.front_mut() {
             let (_, window) = self.slicing.windows_of(*number);
             let last = self.slicing.window_span(window).last();
-            if last.0.saturating_add(lateness) > watermark.0 {
+            if last.0.saturating_add(lateness) > firing.until.0 {
                 break;
             }
+            if mem::needs_drop::<(K, A)>() {
+                while table.take_next(&mut firing.forgetting).is_some() {
+                    if spend() {
+                        self.firing = Some(firing);
+                        return false;
+                    }
+                }
+            }
+            firing.forgetting = Cursor::default();
             self.slices.pop_front();
         }
+        self.firing = Some(firing);
+        true
+    }
+
+    /// Ends the firing. Returns the watermark to pass on.
+    pub(crate) fn end_firing(&mut self) -> Option<Timestamp> {
+        let firing = self.firing.take()?;
+        let watermark = firing.until;
         let next = firing.end;
         if self.restored.iter().all(|window| *window <= next) {
             self.restored = Vec::new();
@@ -274,11 +297,24 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
     }
 
     /// The next key of the only slice of a window, taken out of it.
-    fn take_key(&mut self, within: &mut Within) -> Looked<(KeyGroup, K, A)> {
-        let table = &mut self.slices[within.slice].1;
-        match table.take_next(&mut within.cursor) {
-            Some((key, value, group)) => Looked::Found((group, key, value)),
-            None => Looked::Nothing,
+    fn take_key(
+        &mut self,
+        window: i64,
+        within: &mut Within,
+        mut spend: impl FnMut() -> bool,
+    ) -> Looked<(KeyGroup, K, A)> {
+        loop {
+            let table = &mut self.slices[within.slice].1;
+            let Some((key, value, group)) = table.take_next(&mut within.cursor) else {
+                return Looked::Nothing;
+            };
+            // It may have been saved while windows took late records, and have fired then.
+            if self.restored.is_empty() || !self.has_fired(window, group, &key) {
+                return Looked::Found((group, key, value));
+            }
+            if spend() {
+                return Looked::Interrupted;
+            }
         }
     }
 

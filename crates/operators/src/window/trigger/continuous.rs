@@ -9,8 +9,8 @@ use crate::window::trigger::{Decision, Purging, Trigger, TriggerContext};
 
 /// The first multiple of an interval after a time; none beyond the end of time.
 fn next_multiple(after: Timestamp, interval: i64) -> Option<Timestamp> {
-    let begin = after.0.div_euclid(interval).checked_mul(interval)?;
-    begin.checked_add(interval).map(Timestamp)
+    let next = after.0.div_euclid(interval).checked_add(1)?;
+    next.checked_mul(interval).map(Timestamp)
 }
 
 /// Fires at intervals of event time. Made by [`continuous`].
