@@ -1,5 +1,6 @@
 //! Timers: for each key, times at which an operator is to be called.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use levada_core::{Key, KeyGroup, Timestamp};
@@ -15,7 +16,8 @@ use crate::table::KeyedTable;
 /// timer that is deleted, or set again after it was, leaves its old entry in that order until its time or until half of the
 /// entries are such.
 pub struct Timers<K> {
-    by_key: KeyedTable<K, Vec<Timestamp>>,
+    /// In their order. One key may have very many: the first goes, and the last comes, without that the others move.
+    by_key: KeyedTable<K, VecDeque<Timestamp>>,
     due: DueQueue<K>,
     len: usize,
     /// The order must be built from the times of the keys, which have been read.
@@ -62,7 +64,7 @@ impl<K: Key> Timers<K> {
         self.prepare();
         let times = self
             .by_key
-            .get_or_insert(key, || Ok((group()?, Vec::new())))?;
+            .get_or_insert(key, || Ok((group()?, VecDeque::new())))?;
         let Err(place) = times.binary_search(&at) else {
             return Ok(false);
         };
@@ -281,5 +283,20 @@ mod tests {
         assert_eq!(timers.len(), 1);
         assert!(timers.due.len() <= STALE_MIN + 1, "{}", timers.due.len());
         assert_eq!(timers.take(Timestamp::MAX), Some((7, Timestamp(99_999))));
+    }
+
+    /// Were each timer to move all others of its key, this would take minutes.
+    #[test]
+    fn one_key_may_have_very_many() {
+        let mut timers = Timers::new(0..128, 1);
+        let group = group(&7);
+        for at in 0..1_000_000 {
+            let set = timers.set(&7u8, Timestamp(at), || Ok::<_, Infallible>(group));
+            assert_eq!(set, Ok(true));
+        }
+        for at in 0..1_000_000 {
+            assert_eq!(timers.take(Timestamp::MAX), Some((7, Timestamp(at))));
+        }
+        assert!(timers.is_empty());
     }
 }
