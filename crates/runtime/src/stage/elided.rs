@@ -65,7 +65,8 @@ pub(crate) struct Lend<R> {
     reader: R,
     checked: bool,
     operator: Origin,
-    /// With an exchange, the head of the stage counts what comes in, by the batch. Here it is counted between two polls.
+    /// With an exchange, the head of the stage counts what comes in, by the batch, and shows the watermark. Here it is counted
+    /// between two polls.
     counters: Arc<OperatorCounters>,
     uncounted: u64,
 }
@@ -98,6 +99,9 @@ impl<R: Downstream> Downstream for Lend<R> {
     }
 
     fn signal(&mut self, signal: Signal, turn: &mut Turn) -> Room {
+        if let Signal::Watermark(watermark) = signal {
+            self.counters.watermark.set(watermark);
+        }
         self.reader.signal(signal, turn)
     }
 
