@@ -170,7 +170,8 @@ pub trait Flow: Sized {
     /// first millisecond that is late is `bound` and one before the latest event time.
     ///
     /// Close to a source, each split has a watermark of its own, and the least of them counts; so splits are read one
-    /// after the other without that the later ones are late. Behind an exchange there is one for all records of a subtask.
+    /// after the other without that the later ones are late. Behind an exchange, a call or an operator with state there is
+    /// one for all records of a subtask, and one that has no records holds back the others unless it is idle.
     /// Watermarks from before this step are replaced, except that of the end.
     ///
     /// An event time is a number of milliseconds since the epoch (`i64`, `u64`), a [`Timestamp`](crate::Timestamp) or a

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use levada_core::{Origin, Wake};
-use levada_graph::{EdgeId, NodeId, Pattern, Plan, Stage as PlannedStage, StageId};
+use levada_graph::{EdgeId, NodeId, NodeKind, Pattern, Plan, Stage as PlannedStage, StageId};
 use levada_network::{Budget, OutboxOptions};
 
 use crate::coordinator::Coordinator;
@@ -331,7 +331,10 @@ impl Wiring<'_> {
                 buffer_timeout: self.options.buffer_timeout,
             },
         };
-        let subtask = self.subtask(from, index);
+        let subtask = Subtask {
+            knows_splits: self.gives_splits(from),
+            ..self.subtask(from, index)
+        };
         Ok(Some(self.program.edges[&edge].sender(&subtask, parts)))
     }
 
@@ -346,6 +349,23 @@ impl Wiring<'_> {
         Arc::new(TaskWaker(Arc::clone(&self.tasks[first + index])))
     }
 
+    /// Whether records come to a node split by split.
+    fn takes_splits(&self, node: NodeId) -> bool {
+        let graph = self.plan.graph();
+        graph.inputs(node).iter().all(|edge| {
+            self.plan.exchange(*edge).is_none() && self.gives_splits(graph.ends(*edge).0)
+        })
+    }
+
+    /// Whether records leave a node split by split.
+    fn gives_splits(&self, node: NodeId) -> bool {
+        match self.plan.graph().node(node).kind {
+            NodeKind::Source => true,
+            NodeKind::Steps | NodeKind::Relay => self.takes_splits(node),
+            NodeKind::Operator | NodeKind::Sink => false,
+        }
+    }
+
     fn subtask(&self, node: NodeId, index: usize) -> Subtask {
         let operator: Origin = self.plan.graph().node(node).origin.clone();
         Subtask {
@@ -358,6 +378,7 @@ impl Wiring<'_> {
             waker: self.waker(node, index),
             table_seed: self.table_seed,
             crosses_exchange: false,
+            knows_splits: self.takes_splits(node),
             run: Arc::clone(&self.run),
             user: self.program.user.clone(),
             budget: Arc::clone(&self.budget),

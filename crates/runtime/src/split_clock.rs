@@ -154,10 +154,15 @@ impl SplitClock {
 
     /// From now on nobody can look, because there is no room: time does not count until somebody finds nothing again.
     pub fn pause_idleness(&mut self) {
-        for slot in &mut self.slots {
-            if let Some(silence) = &mut slot.idle {
-                silence.looked = None;
-            }
+        for slot in 0..self.slots.len() {
+            self.pause(slot);
+        }
+    }
+
+    /// A split may have something, but cannot be read for now.
+    pub fn pause(&mut self, slot: usize) {
+        if let Some(silence) = &mut self.slots[slot].idle {
+            silence.looked = None;
         }
     }
 

@@ -35,6 +35,9 @@ pub struct Subtask {
     pub table_seed: u64,
     /// Whether what it emits crosses an exchange, so that a keyed record must know its group.
     pub crosses_exchange: bool,
+    /// Whether each record is pushed while the split it is from is the current one: nothing stands between the source and
+    /// here that emits of its own accord, and no exchange.
+    pub knows_splits: bool,
     pub(crate) run: Arc<str>,
     pub(crate) user: UserMetrics,
     pub(crate) budget: Arc<Budget>,

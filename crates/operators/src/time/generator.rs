@@ -16,7 +16,7 @@ pub trait WatermarkGenerator<T>: Send + 'static {
 
     /// The watermark after what has been seen: no record with this timestamp or an earlier one should follow. One that
     /// does is late. [`Timestamp::MIN`] if nothing can be said yet. It is asked for often; a value below an earlier one
-    /// changes nothing.
+    /// changes nothing, and one of [`Timestamp::MAX`] is taken for the millisecond before it: time ends with the input.
     fn watermark(&self) -> Timestamp;
 }
 

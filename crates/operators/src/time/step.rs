@@ -4,11 +4,11 @@ use std::marker::PhantomData;
 use std::mem;
 use std::sync::Arc;
 
-use levada_core::{EventTime, Origin, Timestamp};
+use levada_core::{EventTime, Moment, Origin, Timestamp};
 use levada_runtime::metrics::OperatorCounters;
 use levada_runtime::{
-    Blame, Downstream, Ending, Failure, Push, Room, Signal, SplitClock, StateError, Step, Subtask,
-    Turn, Visitor,
+    Blame, Downstream, Ending, Failure, Push, Room, Signal, SplitClock, SplitSlot, StateError,
+    Step, Subtask, Turn, Visitor,
 };
 
 use crate::time::Watermarks;
@@ -62,6 +62,8 @@ where
             closure: Arc::clone(&self.closure),
             watermarks: Arc::clone(&self.watermarks),
             splits: Vec::new(),
+            knows_splits: subtask.knows_splits,
+            is_fresh: false,
             emitted: Timestamp::MIN,
             is_idle: false,
             input_is_idle: false,
@@ -78,8 +80,13 @@ where
 struct Timing<T, F, M, G, P> {
     closure: Arc<F>,
     watermarks: Arc<Watermarks<M>>,
-    /// By slot of the turn's splits.
+    /// By slot of the turn's splits; one for all records if they do not come split by split.
     splits: Vec<SplitTime<G>>,
+    /// Whether a record is of the current split. Behind an exchange, or an operator that emits when it likes, it may be of
+    /// any, and of several.
+    knows_splits: bool,
+    /// There have been records since the progress was last looked at.
+    is_fresh: bool,
     /// The last watermark that was sent.
     emitted: Timestamp,
     /// Whether that it is idle was sent after it.
@@ -96,6 +103,17 @@ struct Timing<T, F, M, G, P> {
 struct SplitTime<G> {
     generation: u64,
     generator: G,
+}
+
+impl<G> SplitTime<G> {
+    /// The watermark of the generator. None but the head of the task says that time has ended.
+    fn watermark<T>(&self) -> Timestamp
+    where
+        G: WatermarkGenerator<T>,
+    {
+        let last = Timestamp(Timestamp::MAX.0 - 1);
+        self.generator.watermark().min(last)
+    }
 }
 
 /// How far the splits of a subtask are.
@@ -116,10 +134,11 @@ where
     fn emit(&mut self, turn: &mut Turn) -> Room {
         let splits = &mut turn.splits;
         self.follow(splits);
-        let progress = if self.input_is_idle {
-            Progress::Idle(Timestamp::MIN)
-        } else {
+        let is_fresh = mem::take(&mut self.is_fresh);
+        let progress = if self.knows_splits {
             self.progress(splits)
+        } else {
+            self.progress_of_all(splits, is_fresh)
         };
         match progress {
             Progress::Active(least) => {
@@ -154,6 +173,15 @@ where
     /// Splits that have been opened get generators of their own.
     #[inline]
     fn follow(&mut self, splits: &mut SplitClock) {
+        if !self.knows_splits {
+            if self.splits.is_empty() {
+                self.splits.push(SplitTime {
+                    generation: 0,
+                    generator: self.watermarks.make.generator(),
+                });
+            }
+            return;
+        }
         if let Some(drift) = self.watermarks.max_drift {
             splits.limit_drift(drift);
         }
@@ -186,7 +214,7 @@ where
             if !slot.is_open() {
                 continue;
             }
-            let watermark = split.generator.watermark();
+            let watermark = split.watermark::<T>();
             let is_idle = idle_after.is_some_and(|span| slot.is_idle_for(span));
             if idle_after.is_some() || max_drift.is_some() {
                 splits.report(place, watermark, is_idle);
@@ -198,6 +226,36 @@ where
             }
         }
         least.map_or(Progress::Idle(furthest), Progress::Active)
+    }
+
+    /// How far the records are that do not come split by split. They may come although there is nothing to read: as results of
+    /// calls, or by the time of day.
+    fn progress_of_all(&self, splits: &SplitClock, is_fresh: bool) -> Progress {
+        let watermark = self.splits[0].watermark::<T>();
+        let is_silent = |slot: &SplitSlot| {
+            let after = self.watermarks.idle_after;
+            !slot.is_open() || after.is_some_and(|span| slot.is_idle_for(span))
+        };
+        if is_fresh || !(self.input_is_idle || splits.slots().iter().all(is_silent)) {
+            Progress::Active(watermark)
+        } else {
+            Progress::Idle(watermark)
+        }
+    }
+
+    /// When the watermark may rise although nothing happens, because there has been nothing to read.
+    fn idle_at(&self, splits: &SplitClock) -> Option<Moment> {
+        let span = self.watermarks.idle_after.filter(|_| !self.is_idle)?;
+        let open = splits.slots().iter().filter(|slot| slot.is_open());
+        if self.knows_splits {
+            let silent = open.filter(|slot| !slot.counts_as_idle());
+            return silent.filter_map(|slot| slot.idle_at(span)).min();
+        }
+        let mut last = None;
+        for slot in open.filter(|slot| !slot.is_idle_for(span)) {
+            last = last.max(Some(slot.idle_at(span)?));
+        }
+        last
     }
 }
 
@@ -231,6 +289,7 @@ where
                 self.emit(turn)
             }
             Signal::Watermark(_) => {
+                self.emitted = Timestamp::MAX;
                 self.counters.watermark.set(Timestamp::MAX);
                 self.next.signal(signal, turn)
             }
@@ -239,15 +298,15 @@ where
     }
 
     fn tend(&mut self, turn: &mut Turn) -> Room {
-        if let Some(span) = self.watermarks.idle_after {
-            let slots = turn.splits.slots().iter();
-            let silent = slots.filter(|slot| slot.is_open() && !slot.counts_as_idle());
-            let next = silent.filter_map(|slot| slot.idle_at(span)).min();
-            if let Some(at) = next {
-                turn.wake_at(at);
-            }
+        if let Some(at) = self.idle_at(&turn.splits) {
+            turn.wake_at(at);
         }
-        self.next.tend(turn)
+        let room = self.next.tend(turn);
+        if self.is_fresh && !self.knows_splits && !room.is_full() {
+            // Nobody else may come to ask how far time is after the last record.
+            turn.wake_at(turn.now());
+        }
+        room
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
@@ -278,7 +337,13 @@ where
                 return turn.fail(&self.operator, error);
             }
         };
-        let split = &mut self.splits[turn.splits.current()];
+        let place = if self.knows_splits {
+            turn.splits.current()
+        } else {
+            self.is_fresh = true;
+            0
+        };
+        let split = &mut self.splits[place];
         split.generator.record(&record, time);
         blame.lift();
         let before = mem::replace(&mut turn.timestamp, time);

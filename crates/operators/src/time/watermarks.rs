@@ -94,7 +94,8 @@ impl<M> Watermarks<M> {
     }
 
     /// A split whose watermark is ahead of that of the slowest one of the source by more than `drift` is not read until
-    /// the slowest one has caught up: what waits for a common watermark stays bounded. Idle splits hold nobody up.
+    /// the slowest one has caught up: what waits for a common watermark stays bounded. Idle splits hold nobody up. Behind an
+    /// exchange, a call or an operator with state, where records are of no split, nothing is held back.
     #[must_use]
     pub fn max_drift(self, drift: Duration) -> Self {
         Self {

@@ -37,6 +37,8 @@ pub(crate) struct SourceStage<S: Source> {
     next: usize,
     /// Splits that have been opened since those behind were last told.
     opening: usize,
+    /// The slot of a split that has been read to its end, while the chain may still be at work on its last record.
+    closing: Option<usize>,
     /// What has been read to its end, if the source commits.
     read: Vec<(S::Split, <S::Reader as Reader>::Position)>,
     chain: Box<dyn Feed<S::Reader>>,
@@ -77,6 +79,7 @@ impl<S: Source> SourceStage<S> {
             open: Vec::new(),
             next: 0,
             opening: 0,
+            closing: None,
             read: Vec::new(),
             chain,
             throttle,
@@ -125,6 +128,9 @@ impl<S: Source> SourceStage<S> {
         turn.splits.set_held(is_looking || self.splits.is_held());
         if self.chain.resume(turn).is_full() {
             return Room::Full;
+        }
+        if let Some(slot) = self.closing.take() {
+            turn.splits.close(slot);
         }
         if self.opening > 0 {
             self.splits.begun(self.opening, &self.context);
@@ -266,6 +272,7 @@ impl<S: Source> SourceStage<S> {
                 Ok(taken) => granted = taken as u32,
                 Err(at) => {
                     turn.wake_at(at);
+                    turn.splits.pause(slot);
                     return Ok(Next::Nothing);
                 }
             }
@@ -292,7 +299,7 @@ impl<S: Source> SourceStage<S> {
         }
         match status {
             Status::More => {}
-            Status::Done => self.close_split(slot, turn),
+            Status::Done => self.close_split(slot),
             Status::Idle(until) => {
                 open.rest(until);
                 let now = turn.look();
@@ -303,20 +310,16 @@ impl<S: Source> SourceStage<S> {
             let time = turn.spend_allowance(allowance, records);
             return Ok(Next::Records(room.and(time)));
         }
-        // Readers may come back with nothing, and splits may be empty, but not for ever.
-        let time = match status {
-            Status::Idle(_) => Room::Free,
-            Status::Done | Status::More => turn.spend(),
-        };
-        Ok(Next::Records(time))
+        // Readers may come back with nothing, at once or when they have said, and splits may be empty, but not for ever.
+        Ok(Next::Records(turn.spend()))
     }
 
     /// A split has been read to its end.
-    fn close_split(&mut self, slot: usize, turn: &mut Turn) {
+    fn close_split(&mut self, slot: usize) {
         let done = self.open[slot].take();
         let done = done.and_then(|open| Some((open.split?, open.reader.position())));
         self.read.extend(done);
-        turn.splits.close(slot);
+        self.closing = Some(slot);
         self.splits.done(&self.context);
         self.poll.has_looked = false;
     }
@@ -326,7 +329,8 @@ impl<S: Source> SourceStage<S> {
         let now = turn.look();
         self.note_silence(now, turn);
         for (_, open) in self.open_splits() {
-            if let Some(at) = open.alarm() {
+            // One that is ready, but held back or throttled, waits for something else.
+            if let Some(at) = open.alarm().filter(|at| *at > now) {
                 turn.wake_at(at);
             }
         }
