@@ -1,7 +1,5 @@
 //! Windows where something is unusual: nothing to emit, the ends of time, another program after a restore.
 
-#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
-
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -242,4 +240,60 @@ fn a_firing_that_is_interrupted_twice_fires_each_window_once() {
         );
     }
     assert!(again > 5, "{again} times in windows that had fired");
+}
+
+static LIVE: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts how many of its like there are.
+#[derive(Debug, Eq, Hash, PartialEq)]
+struct Token(());
+
+impl Default for Token {
+    fn default() -> Self {
+        LIVE.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Clone for Token {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        LIVE.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[derive(Clone, Debug, Deserialize, Eq, Hash, PartialEq, Serialize)]
+struct LiveKey(u64, #[serde(skip)] Token);
+
+/// A window that is purged again and again takes no memory for each time.
+#[test]
+fn what_has_been_purged_is_remembered_once_for_each_key() {
+    let counts = |numbers: Stream<u64>| {
+        let windows = numbers
+            .key_by(|n| LiveKey(n % 10, Token::default()))
+            .window(tumbling(days(1)));
+        windows
+            .trigger(every(1).purging())
+            .count("counts")
+            .map(|(key, _, count)| (key.0, count))
+    };
+    let simulation = Simulation::new(1).parallelism(1);
+    let mut harness = Harness::new(&simulation, counts).unwrap();
+    harness.push_at((0..10_000u64).map(|n| (n, 5)));
+    harness.watermark(10);
+    assert_eq!(harness.output().len(), 10_000);
+    let live = LIVE.load(Ordering::Relaxed);
+    assert!(live < 2_000, "{live} keys are kept");
+    // They are forgotten with their windows, also by an operator that has been restored.
+    let snapshot = harness.snapshot().unwrap();
+    let mut harness = Harness::restored(&simulation, &snapshot, counts).unwrap();
+    harness.watermark(20);
+    harness.push_at((0..10u64).map(|n| (n, 5)));
+    harness.watermark(days(2).as_millis() as i64);
+    assert_eq!(harness.output().len(), 10);
 }

@@ -44,7 +44,8 @@ impl<A, S: Default> Pane<A, S> {
 #[derive(Debug, Deserialize, Serialize)]
 pub(crate) struct KeyPanes<A, S> {
     pub(crate) panes: Vec<Pane<A, S>>,
-    /// The time of the key's entry in the queue, if there is one that counts.
+    /// The time of the key's entry in the queue, if there is one that counts. A key without windows is kept until then, so
+    /// that it has one entry however often its windows come and go.
     #[serde(skip)]
     due: Option<Timestamp>,
 }
@@ -107,7 +108,11 @@ impl<K: Key, A, S> PaneState<K, A, S> {
         self.times.restore();
         self.forgetting.clear();
         let mut keys = Vec::with_capacity(self.table.len());
+        let mut empty = Vec::new();
         for (key, panes, group) in self.table.iter() {
+            if panes.panes.is_empty() {
+                empty.push(key.clone());
+            }
             let first = panes.panes.iter().filter_map(|pane| end(pane.span)).min();
             if let Some(at) = first {
                 let reached = at <= self.times.watermark(|| Ok(group));
@@ -116,6 +121,9 @@ impl<K: Key, A, S> PaneState<K, A, S> {
         }
         for (key, at) in keys {
             self.schedule(&key, at);
+        }
+        for key in empty {
+            self.table.remove(&key);
         }
         true
     }
@@ -174,7 +182,7 @@ impl<K: Key, A, S> PaneState<K, A, S> {
             return;
         };
         panes.panes.retain(|pane| pane.span != span);
-        if panes.panes.is_empty() {
+        if panes.panes.is_empty() && panes.due.is_none() {
             self.table.remove(key);
         }
     }
