@@ -205,6 +205,21 @@ fn continuous_windows_fire_early_once_for_each_step_of_the_watermark() {
             (End, &[]),
         ],
     );
+    // The order of records does not matter.
+    check(
+        |clicks| {
+            let windows = keyed(clicks).window(tumbling(millis(100)));
+            windows.trigger(continuous(millis(10))).count("so far")
+        },
+        &[
+            (Records(&[55, 3]), &[]),
+            (Watermark(15), &[(0, 100, 2)]),
+            (Watermark(57), &[(0, 100, 2)]),
+            (Records(&[58]), &[]),
+            (Watermark(75), &[(0, 100, 3)]),
+            (End, &[(0, 100, 3)]),
+        ],
+    );
     // A watermark that passes an early result and the end makes one result of both.
     check(
         |clicks| {

@@ -62,7 +62,7 @@ impl<T> Trigger<T> for AtWatermark {
 pub struct AtProcessingTime;
 
 /// Windows fire when the time of day reaches their last millisecond: what windows of processing time do without a trigger.
-/// Records that come after that make a window fire at once, each.
+/// Records that come after that make a window fire again at once; those that come together, once.
 #[must_use]
 pub fn at_processing_time() -> AtProcessingTime {
     AtProcessingTime

@@ -21,7 +21,8 @@ pub struct Continuous {
 
 /// Windows fire whenever the watermark has reached a multiple of `interval`, with what they have by then, and at their end. A
 /// watermark that reaches several of them makes a window fire once. Records that come late make it fire with the next
-/// watermark. An interval of less than a millisecond is one.
+/// watermark. A global window, which has no end, fires at each multiple for ever, for each of its keys. An interval of less than
+/// a millisecond is one.
 #[must_use]
 pub fn continuous(interval: Duration) -> Continuous {
     Continuous {
@@ -30,7 +31,7 @@ pub fn continuous(interval: Duration) -> Continuous {
 }
 
 impl Continuous {
-    /// Sets the timer of the end, and that of the next early result unless there is one.
+    /// Sets the timer of the end, and that of the next early result unless there is one that is not later.
     fn set(
         self,
         from: Timestamp,
@@ -40,12 +41,18 @@ impl Continuous {
     ) {
         let last = context.next_step(span.last());
         context.set_timer(last);
-        if next.is_none() {
-            let from = from.max(context.watermark());
-            *next = next_multiple(from, self.interval).filter(|at| *at < last);
-            if let Some(at) = *next {
-                context.set_timer(at);
+        if next.is_some_and(|at| at <= from) {
+            return;
+        }
+        let from = from.max(context.watermark());
+        let Some(at) = next_multiple(from, self.interval).filter(|at| *at < last) else {
+            return;
+        };
+        if next.is_none_or(|before| at < before) {
+            if let Some(before) = next.replace(at) {
+                context.delete_timer(before);
             }
+            context.set_timer(at);
         }
     }
 }
@@ -202,5 +209,28 @@ impl<T> Trigger<T> for ContinuousProcessing {
         *next = (*next).into_iter().chain(other).min();
         context.set_timer(context.next_step(span.last()));
         self.set(next, context);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn multiples_are_found_up_to_the_ends_of_time() {
+        for (after, interval, next) in [
+            (0, 10, Some(10)),
+            (-1, 10, Some(0)),
+            (-10, 10, Some(0)),
+            (i64::MIN, 10, Some(i64::MIN + 8)),
+            (i64::MIN, i64::MAX, Some(-i64::MAX)),
+            (-1, i64::MAX, Some(0)),
+            (0, i64::MAX, Some(i64::MAX)),
+            (i64::MAX - 1, 10, None),
+            (i64::MAX, 1, None),
+        ] {
+            let found = next_multiple(Timestamp(after), interval);
+            assert_eq!(found.map(|at| at.0), next, "after {after} by {interval}");
+        }
     }
 }
