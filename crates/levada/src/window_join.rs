@@ -14,7 +14,8 @@ use crate::windowed::Windowed;
 /// Two keyed streams whose records meet in windows. Made by [`Keyed::window_join`].
 ///
 /// When a window fires, the records of a key that came on both streams are paired, in the order in which they came: for each
-/// of the first stream, all of the second. All of them are kept until then. The emission of pairs can be interrupted between
+/// of the first stream, all of the second. Where windows are put together of others (sliding ones of their slices, sessions that
+/// have been merged), those of the earlier part come first. All of them are kept until then. The emission of pairs can be interrupted between
 /// any two, and goes on at the same place after a restore.
 #[must_use = "joined streams do nothing until an operator follows them"]
 pub struct WindowJoin<K, A, B, W> {

@@ -24,7 +24,8 @@ use crate::stream::Stream;
 /// A window fires when the watermark reaches its last millisecond: its result is emitted with that as its timestamp, and the
 /// window is forgotten. A record whose windows have all been forgotten is late: it is counted
 /// ([`records_late`](crate::metrics::OperatorMetrics::records_late)) and dropped, or goes to the stream that
-/// [`late`](Self::late) returns. When the input ends, all windows fire, except those of the time of day and those of a count.
+/// [`late`](Self::late) returns. When the input ends, all windows fire, except those of the time of day, those of a count, and
+/// those whose trigger does not say so.
 ///
 /// While a watermark fires windows the operator reads no records, but lets others run in between, and a snapshot taken
 /// then holds those that have not fired. The watermark is passed on after their results.
@@ -273,7 +274,8 @@ impl<K: Key, T: Exchange, W: WindowsOf<T>> Windowed<K, T, W> {
     }
 
     /// Gathers the records of each key before they cross to another subtask too, so that a key with very many records
-    /// costs its subtask little. Results are the same. A sender holds what it has gathered until the first watermark that
+    /// costs its subtask little. Results are the same, up to the order in which records of different senders are combined, and
+    /// how sums of floating-point numbers are rounded. A sender holds what it has gathered until the first watermark that
     /// completes a window of it, and gathers nothing where that does not make records fewer by half.
     ///
     /// ```
