@@ -23,7 +23,9 @@ fn records(times: impl IntoIterator<Item = i64>) -> Vec<Act> {
 
 fn late(metrics: &levada::metrics::JobMetrics) -> u64 {
     let operators = metrics.operators.iter();
-    operators.map(|operator| operator.sum_late()).sum()
+    operators
+        .map(levada::metrics::OperatorMetrics::sum_late)
+        .sum()
 }
 
 /// A source of splits whose readers say at once that a split has ended, with its last record.

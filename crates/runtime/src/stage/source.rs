@@ -310,8 +310,12 @@ impl<S: Source> SourceStage<S> {
             let time = turn.spend_allowance(allowance, records);
             return Ok(Next::Records(room.and(time)));
         }
-        // Readers may come back with nothing, at once or when they have said, and splits may be empty, but not for ever.
-        Ok(Next::Records(turn.spend()))
+        // Readers may come back with nothing, rest until a time that has passed, and splits may be empty, but not for ever.
+        let time = match status {
+            Status::Idle(until) if until.is_none_or(|until| until > turn.now()) => Room::Free,
+            Status::Idle(_) | Status::Done | Status::More => turn.spend(),
+        };
+        Ok(Next::Records(time))
     }
 
     /// A split has been read to its end.
