@@ -205,24 +205,9 @@ pub trait Flow: Sized {
     #[track_caller]
     fn stream(self) -> Stream<Self::Item> {
         let place = Location::caller();
-        let Pipe {
-            port, steps, specs, ..
-        } = self.open();
-        let name = specs.last().map_or("stream", |step| step.method);
-        let inner = &port.inner;
-        let node = inner.add_node(
-            Node {
-                kind: NodeKind::Steps,
-                origin: Origin::new(name, place),
-                steps: specs,
-                parallelism: None,
-                parallelism_max: None,
-                blocking: false,
-                outputs: Vec::new(),
-            },
-            StepsNode::<Self::Head, _>::new(steps),
-        );
-        inner.forward(&port, node, place, type_name::<<Self::Head as Head>::Out>());
+        let pipe = self.open();
+        let name = pipe.specs.last().map_or("stream", |step| step.method);
+        let (inner, node) = pipe.close(name, place, StepsNode::<Self::Head, _>::new);
         inner.add_output(node, place)
     }
 
@@ -465,28 +450,8 @@ pub trait Flow: Sized {
         E: Send + 'static,
     {
         let place = Location::caller();
-        let Pipe {
-            port, steps, specs, ..
-        } = self.open();
-        let inner = &port.inner;
-        let node = inner.add_node(
-            Node {
-                kind: NodeKind::Steps,
-                origin: Origin::new("split_results", place),
-                steps: specs,
-                parallelism: None,
-                parallelism_max: None,
-                blocking: false,
-                outputs: Vec::new(),
-            },
-            SplitResultsNode::<<Self as Flow>::Head, _, T, E>::new(steps),
-        );
-        inner.forward(
-            &port,
-            node,
-            place,
-            type_name::<<<Self as Flow>::Head as Head>::Out>(),
-        );
+        let make = SplitResultsNode::<<Self as Flow>::Head, _, T, E>::new;
+        let (inner, node) = self.open().close("split_results", place, make);
         (inner.add_output(node, place), inner.add_output(node, place))
     }
 

@@ -6,13 +6,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use levada_core::{Exchange, Origin, Place};
-use levada_graph::{Edge, Node, NodeKind, Pattern, StepSpec};
+use levada_graph::{Edge, Node, NodeId, NodeKind, Pattern, StepSpec};
 use levada_operators::{Asynchronous, CallNode};
 use levada_runtime::Step;
-use levada_runtime::wiring::{EdgeFactory, Head, PlainEdge, Relay};
+use levada_runtime::wiring::{EdgeFactory, Head, NodeFactory, PlainEdge, Relay};
 
 use crate::flow::Flow;
-use crate::job::Port;
+use crate::job::{Building, Port};
 use crate::stream::Stream;
 
 /// A stream with stateless steps behind it, still open to more of them.
@@ -65,6 +65,32 @@ impl<H, S> Pipe<H, S> {
             port: self.port,
             specs: self.specs,
         }
+    }
+}
+
+impl<H: Head, S> Pipe<H, S> {
+    /// Adds a node that runs the steps; its outputs are still to be added.
+    pub(crate) fn close<N: NodeFactory + 'static>(
+        self,
+        name: &str,
+        place: Place,
+        make: impl FnOnce(S) -> N,
+    ) -> (Rc<Building>, NodeId) {
+        let inner = Rc::clone(&self.port.inner);
+        let node = inner.add_node(
+            Node {
+                kind: NodeKind::Steps,
+                origin: Origin::new(name, place),
+                steps: self.specs,
+                parallelism: None,
+                parallelism_max: None,
+                blocking: false,
+                outputs: Vec::new(),
+            },
+            make(self.steps),
+        );
+        inner.forward(&self.port, node, place, type_name::<H::Out>());
+        (inner, node)
     }
 }
 
