@@ -6,9 +6,9 @@
 //!                     └ second: row row …        goes through the rows of the other side
 //! ```
 //!
-//! One operator does all of them; a [rule](rule) says which rows a record meets and when a row is gone. A record meets the
+//! One operator does all of them; a [rule] says which rows a record meets and when a row is gone. A record meets the
 //! rows of the other side in the order in which they came. It may meet very many, so it can be held up between any two of
-//! them: then it is [in hand](hand), which is state too.
+//! them: then it is in hand (`hand.rs`), which is state too.
 
 mod hand;
 mod kept;
