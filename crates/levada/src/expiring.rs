@@ -16,7 +16,8 @@ use crate::stream::Stream;
 #[must_use = "a keyed stream does nothing until an operator follows it"]
 pub struct Expiring<K, T> {
     keyed: Keyed<K, T>,
-    ttl: Ttl,
+    /// None if nothing is forgotten.
+    ttl: Option<Ttl>,
 }
 
 impl<K: Key, T: Exchange> Keyed<K, T> {
@@ -51,7 +52,18 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     /// }
     /// ```
     pub fn ttl(self, ttl: Ttl) -> Expiring<K, T> {
-        Expiring { keyed: self, ttl }
+        Expiring {
+            keyed: self,
+            ttl: Some(ttl),
+        }
+    }
+
+    /// The operator that follows forgets nothing.
+    pub(crate) fn lasting(self) -> Expiring<K, T> {
+        Expiring {
+            keyed: self,
+            ttl: None,
+        }
     }
 }
 
@@ -90,6 +102,6 @@ impl<K: Key, T: Exchange> Expiring<K, T> {
     }
 
     fn reserve(self, name: &str, place: levada_core::Place) -> Reserved {
-        self.keyed.reserve(name, place).ttl(Some(self.ttl))
+        self.keyed.reserve(name, place).ttl(self.ttl)
     }
 }

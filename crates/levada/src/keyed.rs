@@ -9,10 +9,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use levada_core::{Exchange, Key, Origin, Place, State};
 use levada_graph::{Edge, Pattern};
 use levada_operators::aggregate::{Accumulate, Count, Fold, Gather, MaxBy, MinBy, Reduce, Top};
-use levada_operators::process::Single;
 use levada_operators::step::MapStep;
 use levada_operators::window::WindowKind;
-use levada_operators::{Aggregate, Aggregates, Deduplicate, Process, RunningNode};
+use levada_operators::{Aggregate, Aggregates, Process, RunningNode};
 use levada_runtime::wiring::{EdgeFactory, Records};
 use levada_runtime::{HasKeyGroup, Identity, KeyedRecord};
 
@@ -182,8 +181,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     where
         T: Clone,
     {
-        self.reserve(name, Location::caller())
-            .process(Single(Deduplicate::<K, T>::new()))
+        self.lasting().deduplicate(name)
     }
 
     /// The user's own operator, with state for each key.
@@ -217,8 +215,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     where
         P: Process<Key = K, In = T>,
     {
-        self.reserve(name, Location::caller())
-            .process(Single(process))
+        self.lasting().process(name, process)
     }
 
     /// The user's own operator with side outputs: the closure gets one handle, or a tuple of several, for the process to
@@ -257,8 +254,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
         S: SideOutputs,
         F: FnOnce(S) -> P,
     {
-        self.reserve(name, Location::caller())
-            .process_with_side(|sides| Single(f(sides)))
+        self.lasting().process_with_side(name, f)
     }
 
     /// Gathers the records of each key in windows: [`tumbling`](crate::tumbling), [`sliding`](crate::sliding),

@@ -4,11 +4,11 @@ mod contents;
 mod emitting;
 mod joined;
 mod kind;
+mod no_timestamp;
 mod node;
 mod options;
 mod panes;
 mod partial;
-mod rows;
 mod sessions;
 mod sliced;
 mod slicing;
@@ -21,7 +21,6 @@ pub use kind::{
     Triggered, Tumbling, WindowKind, WindowsOf, count_window, global_window, session, sliding,
     tumbling,
 };
-pub use node::SlicedNode;
 pub use options::{LateOutput, WindowOptions};
 pub use panes::Assigner;
 pub use partial::{Merged, Partial, PreAggregateStep};

@@ -352,3 +352,22 @@ fn late_records_without_windows_are_refused_with_their_line() {
     assert!(error.contains("call `aggregate`"), "{error}");
     assert!(error.contains("windows.rs"), "{error}");
 }
+
+#[test]
+fn late_records_and_two_phases_are_refused_with_their_line() {
+    let refused = levada::Runner::new().run(|job: &Job| {
+        let numbers = job.source("numbers", iterator(0..3u64));
+        let (windows, late) = numbers.global().window(tumbling(seconds(1))).late();
+        late.sink("late-out", for_each(|_| {}));
+        windows
+            .pre_aggregate()
+            .count("counts")
+            .sink("out", for_each(|_| {}));
+    });
+    let error = format!("{:?}", refused.expect_err("they cannot be told apart"));
+    assert!(
+        error.contains("use `late` without `pre_aggregate`"),
+        "{error}"
+    );
+    assert!(error.contains("windows.rs"), "{error}");
+}

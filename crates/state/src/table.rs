@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::StateError;
+use crate::rows::write_rows;
 use crate::shards::{Cursor, Place, Shards};
 use crate::snapshot::KeyedState;
 
@@ -212,22 +213,14 @@ impl<K: Key, V: Serialize + DeserializeOwned> KeyedState for KeyedTable<K, V> {
     }
 
     fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
-        let mut counts = vec![0u64; self.owned.len()];
-        let begins: Vec<_> = groups.iter().map(Vec::len).collect();
-        for bytes in &mut *groups {
-            bytes.extend_from_slice(&[0; 8]);
-        }
-        for entry in self.entries.iter() {
-            let group = usize::from(entry.group.0 - self.owned.start);
-            counts[group] += 1;
-            codec::encode(&entry.key, &mut groups[group])
-                .and_then(|()| codec::encode(&entry.value, &mut groups[group]))
-                .map_err(|error| StateError::new(entry.group, error))?;
-        }
-        for ((bytes, begin), count) in groups.iter_mut().zip(begins).zip(counts) {
-            bytes[begin..begin + 8].copy_from_slice(&count.to_le_bytes());
-        }
-        Ok(())
+        write_rows(&self.owned, groups, |add| {
+            self.entries.iter().try_for_each(|entry| {
+                add(entry.group, &|bytes| {
+                    codec::encode(&entry.key, bytes)?;
+                    codec::encode(&entry.value, bytes)
+                })
+            })
+        })
     }
 
     fn read_group(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), StateError> {

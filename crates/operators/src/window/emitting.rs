@@ -1,9 +1,15 @@
 //! Emitting the results of a key's window.
 
+use std::collections::VecDeque;
 use std::mem;
+use std::ops::Range;
 
-use levada_core::Origin;
+use levada_core::codec::{self, CodecError};
+use levada_core::{KeyGroup, Origin};
 use levada_runtime::{Blame, Room, Turn};
+use levada_state::{StateError, write_rows};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::process::outputs::Outputs;
 use crate::window::contents::{Contents, Emission};
@@ -17,8 +23,95 @@ pub(crate) enum Looked<T> {
     Nothing,
 }
 
-/// Emits results until there is no other, no room, or it is time to let others run.
-pub(crate) fn emit<K, T, C: Contents<K, T>>(
+/// Windows that have fired and whose results have not all been emitted, in their order. There is one at most, except after a
+/// restore and where one call makes several fire.
+pub(crate) struct Emissions<K, A>(VecDeque<(KeyGroup, Emission<K, A>)>);
+
+impl<K, A> Emissions<K, A> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds one that waits for its turn.
+    pub(crate) fn add(&mut self, group: KeyGroup, emission: Emission<K, A>) {
+        self.0.push_back((group, emission));
+    }
+
+    /// Emits what waits, until there is no room or it is time to let others run.
+    pub(crate) fn go_on<T, C>(
+        &mut self,
+        contents: &C,
+        operator: &Origin,
+        outputs: &mut Outputs<C::Out>,
+        turn: &mut Turn,
+    ) -> Room
+    where
+        C: Contents<K, T, Accumulator = A>,
+    {
+        while let Some((_, emission)) = self.0.front_mut() {
+            let room = emit(contents, emission, operator, outputs, turn);
+            if emission.is_over() {
+                self.0.pop_front();
+            }
+            if room.is_full() {
+                return Room::Full;
+            }
+        }
+        Room::Free
+    }
+
+    /// Emits the results of a window when none waits before it; what has no room waits.
+    pub(crate) fn begin<T, C>(
+        &mut self,
+        (group, mut emission): (KeyGroup, Emission<K, A>),
+        contents: &C,
+        operator: &Origin,
+        outputs: &mut Outputs<C::Out>,
+        turn: &mut Turn,
+    ) -> Room
+    where
+        C: Contents<K, T, Accumulator = A>,
+    {
+        let room = emit(contents, &mut emission, operator, outputs, turn);
+        if !emission.is_over() {
+            self.add(group, emission);
+        }
+        room
+    }
+}
+
+impl<K, A> Default for Emissions<K, A> {
+    fn default() -> Self {
+        Self(VecDeque::new())
+    }
+}
+
+/// In a snapshot: the number of a group's emissions (u64), then each.
+impl<K: Serialize + DeserializeOwned, A: Serialize + DeserializeOwned> Emissions<K, A> {
+    pub(crate) fn write(
+        &self,
+        owned: &Range<u16>,
+        groups: &mut [Vec<u8>],
+    ) -> Result<(), StateError> {
+        write_rows(owned, groups, |add| {
+            let mut emissions = self.0.iter();
+            emissions.try_for_each(|(group, emission)| {
+                add(*group, &|bytes| codec::encode(emission, bytes))
+            })
+        })
+    }
+
+    /// Reads those of a group, from the beginning of `bytes`, and moves past them.
+    pub(crate) fn read(&mut self, group: KeyGroup, bytes: &mut &[u8]) -> Result<(), CodecError> {
+        for _ in 0..codec::decode_next::<u64>(bytes)? {
+            self.add(group, codec::decode_next(bytes)?);
+        }
+        Ok(())
+    }
+}
+
+/// Emits results until there is no other, no room, or it is time to let others run. Leaves the turn's timestamp as it was.
+fn emit<K, T, C: Contents<K, T>>(
     contents: &C,
     emission: &mut Emission<K, C::Accumulator>,
     operator: &Origin,

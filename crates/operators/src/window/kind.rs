@@ -10,9 +10,10 @@ use levada_core::{Exchange, Key};
 use levada_runtime::wiring::NodeFactory;
 
 use crate::window::contents::Contents;
-use crate::window::node::SlicedNode;
+use crate::window::node::{Making, WindowNode};
 use crate::window::options::WindowOptions;
 use crate::window::panes::{Assigner, Windows};
+use crate::window::sliced::Sliced;
 use crate::window::slicing::Slicing;
 
 pub use paned::{
@@ -129,7 +130,7 @@ impl WindowKind for Tumbling {
         T: Exchange,
         C: Contents<K, T>,
     {
-        SlicedNode::<K, T, C>::new(self.slicing(), contents, options)
+        sliced_node::<K, T, C>(self.slicing(), contents, options)
     }
 }
 
@@ -205,7 +206,7 @@ impl WindowKind for Sliding {
         T: Exchange,
         C: Contents<K, T>,
     {
-        SlicedNode::<K, T, C>::new(self.slicing(), contents, options)
+        sliced_node::<K, T, C>(self.slicing(), contents, options)
     }
 }
 
@@ -219,6 +220,23 @@ impl SlicedKind for Sliding {
     fn slicing(&self) -> Slicing {
         Slicing::new(self.width.max(1), self.slide.max(1), self.offset)
     }
+}
+
+fn sliced_node<K, T, C>(
+    slicing: Slicing,
+    contents: C,
+    options: WindowOptions<T>,
+) -> impl NodeFactory + 'static
+where
+    K: Key,
+    T: Exchange,
+    C: Contents<K, T>,
+{
+    WindowNode::<K, T, C, _>::new(
+        contents,
+        options,
+        move |making: Making<'_, T, C, C::Out>| Sliced::<K, T, C>::new(slicing, making),
+    )
 }
 
 pub(crate) fn at_least_a_millisecond(what: &str, millis: i64) -> Result<(), String> {

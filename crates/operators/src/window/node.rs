@@ -1,4 +1,4 @@
-//! The nodes of window operators.
+//! The node of a window operator.
 
 use std::marker::PhantomData;
 
@@ -9,60 +9,6 @@ use levada_runtime::{Failure, KeyedRecord, Push, Read, Subtask};
 use crate::process::side::AnyPort;
 use crate::window::contents::Contents;
 use crate::window::options::WindowOptions;
-use crate::window::sliced::Sliced;
-use crate::window::slicing::Slicing;
-
-/// The node of tumbling or sliding windows.
-pub struct SlicedNode<K, T, C> {
-    slicing: Slicing,
-    contents: C,
-    options: WindowOptions<T>,
-    records: PhantomData<fn(K, T)>,
-}
-
-impl<K, T, C> SlicedNode<K, T, C> {
-    /// The node of these windows.
-    pub fn new(slicing: Slicing, contents: C, options: WindowOptions<T>) -> Self {
-        Self {
-            slicing,
-            contents,
-            options,
-            records: PhantomData,
-        }
-    }
-}
-
-impl<K, T, C> NodeFactory for SlicedNode<K, T, C>
-where
-    K: Key,
-    T: Exchange,
-    C: Contents<K, T>,
-{
-    fn build(
-        &self,
-        subtask: &Subtask,
-        _: &Shared,
-        outputs: Vec<AnyPush>,
-    ) -> Result<Built, Failure> {
-        let mut outputs = outputs.into_iter();
-        let main = outputs
-            .next()
-            .expect("a window operator has a main output")
-            .typed::<C::Out>(&subtask.operator);
-        let sides = self.options.sides(outputs, subtask);
-        let sliced = Sliced::new(
-            self.slicing,
-            self.contents.clone(),
-            self.options.clone(),
-            subtask,
-            main,
-            sides,
-        );
-        Ok(Built::Read(AnyRead::new::<KeyedRecord<K, T>>(Box::new(
-            sliced,
-        ))))
-    }
-}
 
 /// The node of windows of any kind, as the closure makes their operator.
 pub(crate) struct WindowNode<K, T, C, F> {

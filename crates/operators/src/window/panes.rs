@@ -19,10 +19,9 @@ use crate::process::Timer;
 use crate::process::outputs::Outputs;
 use crate::state_check;
 use crate::window::contents::Contents;
-use crate::window::emitting::emit;
+use crate::window::no_timestamp::NoTimestamp;
 use crate::window::node::Making;
 use crate::window::options::WindowOptions;
-use crate::window::sliced::NoTimestamp;
 use crate::window::trigger::Trigger;
 use gathering::Gathering;
 
@@ -73,15 +72,13 @@ where
     /// Emits what has fired and fires the timers that are due, as far as there is room.
     fn fire(&mut self, turn: &mut Turn) -> Room {
         loop {
-            while let Some((_, emission)) = self.gathering.state.emitting.queue.front_mut() {
-                let (contents, operator) = (&self.gathering.contents, &self.operator);
-                let room = emit(contents, emission, operator, &mut self.outputs, turn);
-                if emission.is_over() {
-                    self.gathering.state.emitting.queue.pop_front();
-                }
-                if room.is_full() {
-                    return Room::Full;
-                }
+            let Gathering {
+                state, contents, ..
+            } = &mut self.gathering;
+            let emissions = &mut state.emitting.emissions;
+            let room = emissions.go_on(&*contents, &self.operator, &mut self.outputs, turn);
+            if room.is_full() {
+                return Room::Full;
             }
             let Some(((key, span), timer)) = self.gathering.state.times.take_due(turn.now()) else {
                 return Room::Free;
@@ -162,7 +159,7 @@ where
         let is_restored = self.gathering.state.prepare(end);
         let waits = is_restored
             || self.passing.is_some()
-            || !self.gathering.state.emitting.queue.is_empty();
+            || !self.gathering.state.emitting.emissions.is_empty();
         if waits || self.gathering.state.times.may_be_due(turn.now()) {
             return self.go_on(turn);
         }
@@ -178,7 +175,6 @@ where
             return self.outputs.signal(signal, turn);
         };
         self.gathering.state.times.raise(watermark);
-        self.counters.watermark.set(watermark);
         self.passing = Some(watermark);
         self.go_on(turn)
     }
@@ -240,7 +236,9 @@ where
         if !self.checked && self.check(&keyed.key, turn).is_full() {
             return Room::Full;
         }
-        if self.gathering.state.times.is_due() || !self.gathering.state.emitting.queue.is_empty() {
+        if self.gathering.state.times.is_due()
+            || !self.gathering.state.emitting.emissions.is_empty()
+        {
             return self.go_on(turn);
         }
         Room::Free

@@ -19,10 +19,10 @@ use levada_runtime::{
 use crate::process::outputs::Outputs;
 use crate::state_check;
 use crate::window::contents::Contents;
-use crate::window::emitting::{Looked, emit};
+use crate::window::emitting::Looked;
+use crate::window::no_timestamp::NoTimestamp;
 use crate::window::node::Making;
 use crate::window::options::WindowOptions;
-use crate::window::sliced::NoTimestamp;
 use state::{Added, SessionState};
 
 /// Session windows, in one subtask.
@@ -115,32 +115,26 @@ where
     /// Emits what fires, as far as there is room, and then passes the watermark on.
     fn fire(&mut self, turn: &mut Turn) -> Room {
         let (contents, operator) = (&self.contents, &self.operator);
-        while let Some((_, emission)) = self.state.emissions.front_mut() {
-            let room = emit(contents, emission, operator, &mut self.outputs, turn);
-            if emission.is_over() {
-                self.state.emissions.pop_front();
-            }
-            if room.is_full() {
-                return Room::Full;
-            }
-        }
-        loop {
+        let outputs = &mut self.outputs;
+        let mut room = self
+            .state
+            .emissions
+            .go_on(contents, operator, outputs, turn);
+        while !room.is_full() {
             let blame = Blame::on(operator);
             let found = self.state.next_emission(|| turn.spend().is_full());
             blame.lift();
-            match found {
-                Looked::Found((group, mut emission)) => {
-                    let room = emit(contents, &mut emission, operator, &mut self.outputs, turn);
-                    if !emission.is_over() {
-                        self.state.emissions.push_back((group, emission));
-                    }
-                    if room.is_full() {
-                        return Room::Full;
-                    }
+            room = match found {
+                Looked::Found(found) => {
+                    let emissions = &mut self.state.emissions;
+                    emissions.begin(found, contents, operator, outputs, turn)
                 }
-                Looked::Interrupted => return Room::Full,
+                Looked::Interrupted => Room::Full,
                 Looked::Nothing => break,
-            }
+            };
+        }
+        if room.is_full() {
+            return Room::Full;
         }
         match self.state.end_firing() {
             Some(watermark) => self.outputs.signal(Signal::Watermark(watermark), turn),
@@ -174,7 +168,6 @@ where
         if let Signal::Watermark(watermark) = signal
             && self.state.raise(watermark)
         {
-            self.counters.watermark.set(watermark);
             return self.fire(turn);
         }
         self.outputs.signal(signal, turn)

@@ -6,7 +6,6 @@
 mod snapshot;
 mod state;
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
@@ -14,15 +13,15 @@ use levada_core::key::KeyError;
 use levada_core::{Exchange, Key, KeyGroups, Origin, Timestamp};
 use levada_runtime::metrics::OperatorCounters;
 use levada_runtime::{
-    Blame, Downstream, Ending, Failure, KeyedRecord, Push, Read, Room, Signal, StateError, Subtask,
-    Turn, Visitor,
+    Blame, Downstream, Ending, Failure, KeyedRecord, Read, Room, Signal, StateError, Turn, Visitor,
 };
 
 use crate::process::outputs::Outputs;
-use crate::process::side::AnyPort;
 use crate::state_check;
 use crate::window::contents::Contents;
-use crate::window::emitting::{Looked, emit};
+use crate::window::emitting::Looked;
+use crate::window::no_timestamp::NoTimestamp;
+use crate::window::node::Making;
 use crate::window::options::WindowOptions;
 use crate::window::slicing::Slicing;
 use state::SlicedState;
@@ -65,14 +64,14 @@ where
     T: Exchange,
     C: Contents<K, T>,
 {
-    pub(crate) fn new(
-        slicing: Slicing,
-        contents: C,
-        options: WindowOptions<T>,
-        subtask: &Subtask,
-        main: Box<dyn Push<C::Out>>,
-        sides: Vec<Box<dyn AnyPort>>,
-    ) -> Self {
+    pub(crate) fn new(slicing: Slicing, making: Making<'_, T, C, C::Out>) -> Self {
+        let Making {
+            contents,
+            options,
+            subtask,
+            main,
+            sides,
+        } = making;
         let owner = options.owner();
         Self {
             state: SlicedState::new(
@@ -150,61 +149,45 @@ where
         Ok(Some(self.state.slice(number)))
     }
 
-    /// Emits what fires, as far as there is room, and then passes the watermark on. Leaves the turn's timestamp as it was.
+    /// Emits what fires, as far as there is room, and then passes the watermark on.
     fn fire(&mut self, turn: &mut Turn) -> Room {
-        if self.state.firing.is_none() && self.state.emissions.is_empty() {
-            return Room::Free;
-        }
-        let timestamp = turn.timestamp;
-        let room = self.fire_next(turn);
-        turn.timestamp = timestamp;
-        room
-    }
-
-    fn fire_next(&mut self, turn: &mut Turn) -> Room {
         let (contents, operator) = (&self.contents, &self.operator);
-        while let Some((_, emission)) = self.state.emissions.front_mut() {
-            let room = emit(contents, emission, operator, &mut self.outputs, turn);
-            if emission.is_over() {
-                self.state.emissions.pop_front();
-            }
-            if room.is_full() {
-                return Room::Full;
-            }
-        }
-        while self.state.firing.is_some() {
+        let outputs = &mut self.outputs;
+        let mut room = self
+            .state
+            .emissions
+            .go_on(contents, operator, outputs, turn);
+        while self.state.firing.is_some() && !room.is_full() {
             let blame = Blame::on(operator);
             let merge = |into: &mut C::Accumulator, other| contents.merge(into, other);
             let found = self.state.next_emission(merge, || turn.spend().is_full());
             blame.lift();
-            match found {
-                Looked::Found((group, mut emission)) => {
-                    let room = emit(contents, &mut emission, operator, &mut self.outputs, turn);
-                    if !emission.is_over() {
-                        self.state.emissions.push_back((group, emission));
-                    }
-                    if room.is_full() {
-                        return Room::Full;
-                    }
+            room = match found {
+                Looked::Found(found) => {
+                    let emissions = &mut self.state.emissions;
+                    emissions.begin(found, contents, operator, outputs, turn)
                 }
-                Looked::Interrupted => return Room::Full,
-                Looked::Nothing => {
-                    let blame = Blame::on(operator);
-                    let lateness = self.options.lateness;
-                    let is_over = self.state.forget(lateness, || turn.spend().is_full());
-                    blame.lift();
-                    if !is_over {
-                        return Room::Full;
-                    }
-                    let watermark = self.state.end_firing();
-                    self.hot = Hot::NONE;
-                    if let Some(watermark) = watermark {
-                        return self.outputs.signal(Signal::Watermark(watermark), turn);
-                    }
-                }
-            }
+                Looked::Interrupted => Room::Full,
+                Looked::Nothing => return self.end_firing(turn),
+            };
         }
-        Room::Free
+        room
+    }
+
+    /// Forgets what no record can change any more, as far as there is time, and then passes the watermark on.
+    fn end_firing(&mut self, turn: &mut Turn) -> Room {
+        let blame = Blame::on(&self.operator);
+        let lateness = self.options.lateness;
+        let is_over = self.state.forget(lateness, || turn.spend().is_full());
+        blame.lift();
+        if !is_over {
+            return Room::Full;
+        }
+        self.hot = Hot::NONE;
+        match self.state.end_firing() {
+            Some(watermark) => self.outputs.signal(Signal::Watermark(watermark), turn),
+            None => Room::Free,
+        }
     }
 
     /// The first key and accumulator go through the codec.
@@ -246,7 +229,6 @@ where
         if let Signal::Watermark(watermark) = signal
             && self.state.raise(watermark)
         {
-            self.counters.watermark.set(watermark);
             self.hot = Hot::NONE;
             return self.fire(turn);
         }
@@ -307,17 +289,3 @@ where
         Room::Free
     }
 }
-
-/// A record came to an operator of event time without one.
-#[derive(Debug)]
-pub(crate) struct NoTimestamp;
-
-impl fmt::Display for NoTimestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(
-            "a record has no event time: give it one by `timestamps` before this operator, or read from a source that does",
-        )
-    }
-}
-
-impl std::error::Error for NoTimestamp {}

@@ -2,15 +2,15 @@
 
 mod basic;
 mod continuous;
+mod purging;
 
 use levada_core::{Clock, Span, State, Timestamp};
 
 use crate::process::Timer;
 
-pub use basic::{
-    AtProcessingTime, AtWatermark, Every, Purging, at_processing_time, at_watermark, every,
-};
+pub use basic::{AtProcessingTime, AtWatermark, Every, at_processing_time, at_watermark, every};
 pub use continuous::{Continuous, ContinuousProcessing, continuous, continuous_processing};
+pub use purging::Purging;
 
 /// Says when the windows of a key fire, and when they forget their records.
 ///

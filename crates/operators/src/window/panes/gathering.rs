@@ -221,7 +221,7 @@ where
             && let Some(accumulator) = accumulator
         {
             let emission = Emission::new(key.clone(), span, accumulator);
-            self.state.emitting.queue.push_back((group, emission));
+            self.state.emitting.emissions.add(group, emission);
         }
         if is_left {
             self.state.forget(key, span);

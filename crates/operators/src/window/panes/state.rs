@@ -1,10 +1,9 @@
 //! The state of windows that fire by triggers.
 
-use std::collections::VecDeque;
 use std::mem;
 use std::ops::Range;
 
-use levada_core::codec::{self, CodecError};
+use levada_core::codec;
 use levada_core::{Key, KeyGroup, Span, Timestamp};
 use levada_runtime::{StateError, Subtask};
 use levada_state::{DueQueue, KeyedState, KeyedTable, Parts};
@@ -12,8 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::process::times::Times;
-use crate::window::contents::Emission;
-use crate::window::rows::write_rows;
+use crate::window::emitting::Emissions;
 
 /// A window of a key.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -94,7 +92,7 @@ impl<K: Key, A, S> PaneState<K, A, S> {
             forgetting: DueQueue::new(),
             emitting: Emitting {
                 owned,
-                queue: VecDeque::new(),
+                emissions: Emissions::default(),
                 is_restored: false,
             },
         }
@@ -211,7 +209,7 @@ where
 /// Results that are being emitted, in their order.
 pub(crate) struct Emitting<K, A> {
     owned: Range<u16>,
-    pub(crate) queue: VecDeque<(KeyGroup, Emission<K, A>)>,
+    pub(crate) emissions: Emissions<K, A>,
     is_restored: bool,
 }
 
@@ -226,24 +224,13 @@ where
     }
 
     fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
-        write_rows(&self.owned, groups, |add| {
-            for (group, emission) in &self.queue {
-                add(*group, &|bytes| codec::encode(emission, bytes))?;
-            }
-            Ok(())
-        })
+        self.emissions.write(&self.owned, groups)
     }
 
-    fn read_group(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<(), StateError> {
+    fn read_group(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), StateError> {
         self.is_restored = true;
-        let mut bytes = bytes;
-        let mut read = || -> Result<(), CodecError> {
-            for _ in 0..codec::decode_next::<u64>(&mut bytes)? {
-                let emission: Emission<K, A> = codec::decode_next(&mut bytes)?;
-                self.queue.push_back((group, emission));
-            }
-            codec::expect_end(bytes)
-        };
-        read().map_err(|error| StateError::new(group, error))
+        let read = self.emissions.read(group, &mut bytes);
+        read.and_then(|()| codec::expect_end(bytes))
+            .map_err(|error| StateError::new(group, error))
     }
 }

@@ -9,9 +9,9 @@ use levada_runtime::{
 };
 
 use crate::aggregate::Aggregate;
+use crate::window::no_timestamp::NoTimestamp;
 use crate::window::partial::Partial;
 use crate::window::partial::gathered::{Gathered, Taken};
-use crate::window::sliced::NoTimestamp;
 use crate::window::slicing::Slicing;
 
 /// The most keys and slices of which a subtask holds partial aggregates.

@@ -4,12 +4,10 @@ use std::ops::Range;
 
 use levada_core::codec::{self, CodecError};
 use levada_core::{Key, KeyGroup, Timestamp};
-use levada_state::{KeyedState, StateError};
+use levada_state::{KeyedState, StateError, write_rows};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::window::contents::Emission;
-use crate::window::rows::write_rows;
 use crate::window::sessions::open::{KeySessions, OpenSession};
 use crate::window::sessions::state::{Firing, SessionState};
 
@@ -47,12 +45,7 @@ where
             }
             Ok(())
         })?;
-        write_rows(&self.owned, groups, |add| {
-            for (group, emission) in &self.emissions {
-                add(*group, &|bytes| codec::encode(emission, bytes))?;
-            }
-            Ok(())
-        })
+        self.emissions.write(&self.owned, groups)
     }
 
     fn read_group(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<(), StateError> {
@@ -81,10 +74,7 @@ where
             self.table
                 .get_or_insert(&key, || Ok::<_, CodecError>((group, sessions)))?;
         }
-        for _ in 0..codec::decode_next::<u64>(bytes)? {
-            let emission: Emission<K, A> = codec::decode_next(bytes)?;
-            self.emissions.push_back((group, emission));
-        }
+        self.emissions.read(group, bytes)?;
         codec::expect_end(bytes)
     }
 }

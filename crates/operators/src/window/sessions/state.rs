@@ -1,6 +1,5 @@
 //! The state of session windows.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::ops::Range;
 
@@ -9,7 +8,7 @@ use levada_runtime::KeyedRecord;
 use levada_state::{DueQueue, GroupClock, KeyedTable};
 
 use crate::window::contents::{Contents, Emission};
-use crate::window::emitting::Looked;
+use crate::window::emitting::{Emissions, Looked};
 use crate::window::sessions::open::{KeySessions, OpenSession};
 
 /// Open sessions by key, and when the next of a key fires or is forgotten.
@@ -25,7 +24,7 @@ pub(crate) struct SessionState<K, A> {
     pub(crate) table: KeyedTable<K, KeySessions<A>>,
     due: DueQueue<K>,
     /// What is being emitted; more than one only after a restore.
-    pub(crate) emissions: VecDeque<(KeyGroup, Emission<K, A>)>,
+    pub(crate) emissions: Emissions<K, A>,
     pub(super) firing: Option<Firing>,
     /// Whether the queue must be built from the sessions, which have been read.
     pub(super) is_restored: bool,
@@ -61,7 +60,7 @@ impl<K: Key, A: Clone> SessionState<K, A> {
             table: KeyedTable::new(owned.clone(), seed),
             owned,
             due: DueQueue::new(),
-            emissions: VecDeque::new(),
+            emissions: Emissions::default(),
             firing: None,
             is_restored: false,
             interrupted: Vec::new(),

@@ -4,12 +4,10 @@ use std::ops::Range;
 
 use levada_core::codec::{self, CodecError};
 use levada_core::{Key, KeyGroup, Timestamp};
-use levada_state::{Cursor, KeyedState, StateError};
+use levada_state::{Cursor, KeyedState, StateError, write_rows};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::window::contents::Emission;
-use crate::window::rows::write_rows;
 use crate::window::sliced::state::SlicedState;
 
 /// A group is written as
@@ -65,12 +63,7 @@ where
                 add(group, &|bytes| codec::encode(&(window, key), bytes))
             })
         })?;
-        write_rows(&self.owned, groups, |add| {
-            for (group, emission) in &self.emissions {
-                add(*group, &|bytes| codec::encode(emission, bytes))?;
-            }
-            Ok(())
-        })
+        self.emissions.write(&self.owned, groups)
     }
 
     fn read_group(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<(), StateError> {
@@ -139,10 +132,7 @@ where
             let (window, key): (i64, K) = codec::decode_next(bytes)?;
             self.emitted.insert(key, (group, window));
         }
-        for _ in 0..codec::decode_next::<u64>(bytes)? {
-            let emission: Emission<K, A> = codec::decode_next(bytes)?;
-            self.emissions.push_back((group, emission));
-        }
+        self.emissions.read(group, bytes)?;
         codec::expect_end(bytes)
     }
 }

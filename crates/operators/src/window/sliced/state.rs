@@ -10,7 +10,7 @@ use levada_core::{Key, KeyGroup, Timestamp};
 use levada_state::{Cursor, GroupClock, KeyedTable};
 
 use crate::window::contents::Emission;
-use crate::window::emitting::Looked;
+use crate::window::emitting::{Emissions, Looked};
 use crate::window::slicing::Slicing;
 
 /// Something for each of some keys, in the order in which they were added.
@@ -33,7 +33,7 @@ pub(crate) struct SlicedState<K, A> {
     /// By window that has fired: keys to which records were added since.
     pub(crate) changed: BTreeMap<i64, ByKey<K, KeyGroup>>,
     /// What is being emitted; more than one only after a restore.
-    pub(crate) emissions: VecDeque<(KeyGroup, Emission<K, A>)>,
+    pub(crate) emissions: Emissions<K, A>,
     pub(crate) firing: Option<Firing>,
     /// By group: the first window that had not fired for it when it was saved.
     pub(super) restored: Vec<i64>,
@@ -77,7 +77,7 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
             takes: slicing.has_own_slices() && lateness == 0,
             slices: VecDeque::new(),
             changed: BTreeMap::new(),
-            emissions: VecDeque::new(),
+            emissions: Emissions::default(),
             firing: None,
             restored: Vec::new(),
             emitted: ByKey::default(),

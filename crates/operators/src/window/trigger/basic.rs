@@ -15,14 +15,6 @@ pub fn at_watermark() -> AtWatermark {
     AtWatermark
 }
 
-impl AtWatermark {
-    /// Forgets the records of a window whenever it fires.
-    #[must_use]
-    pub fn purging(self) -> Purging<Self> {
-        Purging::new(self)
-    }
-}
-
 impl<T> Trigger<T> for AtWatermark {
     type State = ();
 
@@ -66,14 +58,6 @@ pub struct AtProcessingTime;
 #[must_use]
 pub fn at_processing_time() -> AtProcessingTime {
     AtProcessingTime
-}
-
-impl AtProcessingTime {
-    /// Forgets the records of a window whenever it fires.
-    #[must_use]
-    pub fn purging(self) -> Purging<Self> {
-        Purging::new(self)
-    }
 }
 
 impl<T> Trigger<T> for AtProcessingTime {
@@ -123,14 +107,6 @@ pub fn every(count: u64) -> Every {
     Every { count }
 }
 
-impl Every {
-    /// Forgets the records of a window whenever it fires.
-    #[must_use]
-    pub fn purging(self) -> Purging<Self> {
-        Purging::new(self)
-    }
-}
-
 impl<T> Trigger<T> for Every {
     /// The records since the window has fired.
     type State = u64;
@@ -157,74 +133,5 @@ impl<T> Trigger<T> for Every {
 
     fn merge(&self, records: &mut u64, other: u64, _: Span, _: &mut TriggerContext<'_>) {
         *records += other;
-    }
-}
-
-/// Forgets the records of a window whenever another trigger makes it fire. Made by `purging` of the triggers, or
-/// [`Purging::new`] for one of your own.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Purging<R>(pub(crate) R);
-
-impl<R> Purging<R> {
-    /// What this trigger does, and the records are forgotten when it fires.
-    #[must_use]
-    pub fn new(trigger: R) -> Self {
-        Self(trigger)
-    }
-}
-
-fn purging(decision: Decision) -> Decision {
-    match decision {
-        Decision::Fire => Decision::FireAndPurge,
-        other => other,
-    }
-}
-
-impl<T, R: Trigger<T>> Trigger<T> for Purging<R> {
-    type State = R::State;
-
-    fn record(
-        &self,
-        record: &T,
-        at: Timestamp,
-        span: Span,
-        state: &mut R::State,
-        context: &mut TriggerContext<'_>,
-    ) -> Decision {
-        purging(self.0.record(record, at, span, state, context))
-    }
-
-    fn event_time(
-        &self,
-        at: Timestamp,
-        span: Span,
-        state: &mut R::State,
-        context: &mut TriggerContext<'_>,
-    ) -> Decision {
-        purging(self.0.event_time(at, span, state, context))
-    }
-
-    fn processing_time(
-        &self,
-        at: Timestamp,
-        span: Span,
-        state: &mut R::State,
-        context: &mut TriggerContext<'_>,
-    ) -> Decision {
-        purging(self.0.processing_time(at, span, state, context))
-    }
-
-    fn can_merge(&self) -> bool {
-        self.0.can_merge()
-    }
-
-    fn merge(
-        &self,
-        state: &mut R::State,
-        other: R::State,
-        span: Span,
-        context: &mut TriggerContext<'_>,
-    ) {
-        self.0.merge(state, other, span, context);
     }
 }

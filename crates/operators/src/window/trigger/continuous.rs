@@ -5,7 +5,7 @@ use std::time::Duration;
 use levada_core::event_time::millis_of;
 use levada_core::{Span, Timestamp};
 
-use crate::window::trigger::{Decision, Purging, Trigger, TriggerContext};
+use crate::window::trigger::{Decision, Trigger, TriggerContext};
 
 /// The first multiple of an interval after a time; none beyond the end of time.
 fn next_multiple(after: Timestamp, interval: i64) -> Option<Timestamp> {
@@ -54,14 +54,6 @@ impl Continuous {
             }
             context.set_timer(at);
         }
-    }
-}
-
-impl Continuous {
-    /// Forgets the records of a window whenever it fires.
-    #[must_use]
-    pub fn purging(self) -> Purging<Self> {
-        Purging::new(self)
     }
 }
 
@@ -143,14 +135,6 @@ impl ContinuousProcessing {
         if let Some(at) = *next {
             context.set_processing_timer(at);
         }
-    }
-}
-
-impl ContinuousProcessing {
-    /// Forgets the records of a window whenever it fires.
-    #[must_use]
-    pub fn purging(self) -> Purging<Self> {
-        Purging::new(self)
     }
 }
 

@@ -4,14 +4,18 @@ use std::ops::Range;
 
 use levada_core::KeyGroup;
 use levada_core::codec::CodecError;
-use levada_state::StateError;
+
+use crate::error::StateError;
 
 /// Writes a row of a group.
-pub(crate) type Add<'a> = dyn FnMut(KeyGroup, &dyn Fn(&mut Vec<u8>) -> Result<(), CodecError>) -> Result<(), StateError>
+pub type Add<'a> = dyn FnMut(KeyGroup, &dyn Fn(&mut Vec<u8>) -> Result<(), CodecError>) -> Result<(), StateError>
     + 'a;
 
-/// Writes rows, with the number of each group's (u64) before them.
-pub(crate) fn write_rows(
+/// Appends rows to the bytes of their groups, with the number of each group's (u64) before them.
+///
+/// # Errors
+/// If a row cannot be encoded.
+pub fn write_rows(
     owned: &Range<u16>,
     groups: &mut [Vec<u8>],
     write: impl FnOnce(&mut Add<'_>) -> Result<(), StateError>,
