@@ -65,9 +65,9 @@ pub fn decode_part<'a>(bytes: &mut &'a [u8]) -> Result<&'a [u8], CodecError> {
         .and_then(|length| bytes.split_at_checked(length));
     let Some((part, rest)) = split else {
         let left = bytes.len();
-        return Err(CodecError(Box::new(bincode::ErrorKind::Custom(format!(
+        return Err(CodecError::damaged(format!(
             "a part of {length} bytes begins where {left} are left"
-        )))));
+        )));
     };
     *bytes = rest;
     Ok(part)
@@ -81,10 +81,10 @@ pub fn expect_end(bytes: &[u8]) -> Result<(), CodecError> {
     if bytes.is_empty() {
         return Ok(());
     }
-    Err(CodecError(Box::new(bincode::ErrorKind::Custom(format!(
+    Err(CodecError::damaged(format!(
         "{} bytes are left after the last value",
         bytes.len()
-    )))))
+    )))
 }
 
 /// How many bytes [`encode`] would write, without writing them.
@@ -155,6 +155,20 @@ fn options() -> impl Options {
 /// Why a value could not be encoded or decoded.
 #[derive(Debug)]
 pub struct CodecError(bincode::Error);
+
+impl CodecError {
+    /// Bytes that are not what they should be, and what is wrong with them.
+    #[must_use]
+    pub fn damaged(what: impl Into<String>) -> Self {
+        Self(Box::new(bincode::ErrorKind::Custom(what.into())))
+    }
+
+    /// A value of so many bytes.
+    #[must_use]
+    pub fn too_large(bytes: u64) -> Self {
+        Self::damaged(format!("the value has {bytes} bytes, which is too large"))
+    }
+}
 
 impl fmt::Display for CodecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

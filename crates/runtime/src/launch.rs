@@ -380,6 +380,7 @@ impl Wiring<'_> {
             crosses_exchange: false,
             knows_splits: self.takes_splits(node),
             run: Arc::clone(&self.run),
+            is_restored: false,
             user: self.program.user.clone(),
             budget: Arc::clone(&self.budget),
             overdraft_bytes_max: self.options.overdraft_bytes_max,

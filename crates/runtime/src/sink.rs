@@ -74,6 +74,27 @@ pub trait Sink<T>: Send + Sync + 'static {
     /// If the output cannot be opened.
     fn open(&self, context: &SinkContext) -> Result<Self::Writer, BoxError>;
 
+    /// Commits what writers had prepared when a checkpoint was taken that the job now goes on from: all of it, of all
+    /// subtasks, in the order in which each has prepared it. Some of it may have been committed before. Called once, after
+    /// [`start`](Sink::start) and before any writer is opened; what else an earlier run has left unfinished may be removed.
+    ///
+    /// # Errors
+    /// If it cannot be committed: the job does not start.
+    fn recover(
+        &self,
+        pending: Vec<<Self::Writer as Writer<T>>::Pending>,
+        context: &SinkContext,
+    ) -> Result<(), BoxError> {
+        if pending.is_empty() {
+            return Ok(());
+        }
+        let mut writer = self.open(context)?;
+        for pending in pending {
+            writer.commit(pending)?;
+        }
+        writer.abort()
+    }
+
     /// Whether writers may block their thread (files, sockets): they then run on threads of their own.
     fn is_blocking(&self) -> bool {
         false
@@ -122,13 +143,15 @@ pub trait Writer<T>: Send {
         Ok(true)
     }
 
-    /// Makes everything written so far safe, without making it visible.
+    /// Ends an epoch: makes everything written since the last one safe, without making it visible. What is written from now
+    /// on belongs to the next epoch. Called at each checkpoint and at the end.
     ///
     /// # Errors
     /// If it cannot be made safe: the job fails, and nothing of this epoch becomes visible.
     fn prepare(&mut self) -> Result<Self::Pending, BoxError>;
 
-    /// Makes a prepared epoch visible. Called again after a crash with the same value, so it must be idempotent.
+    /// Makes a prepared epoch visible, once its checkpoint is complete; epochs come in their order. Called again after a crash
+    /// with the same value, perhaps by another subtask ([`Sink::recover`]), so it must be idempotent.
     ///
     /// # Errors
     /// If it cannot be made visible.
@@ -163,6 +186,8 @@ pub struct SinkContext {
     pub parallelism: usize,
     /// Names this run of the job: different for every start, the same for all subtasks.
     pub run: Arc<str>,
+    /// Whether the job goes on from a checkpoint: what it has committed before is there.
+    pub is_restored: bool,
     /// The world outside.
     pub environment: Environment,
     /// Wakes the task that writes.

@@ -73,6 +73,25 @@ pub trait Source: Send + Sync + 'static {
     /// If the input is not there or cannot be divided.
     fn splits(&self, context: &SourceContext) -> Result<Vec<Self::Split>, BoxError>;
 
+    /// Goes on from a checkpoint, instead of dividing the input: the splits that were left are known. `memory` is what
+    /// [`memory`](Source::memory) gave then. Called once, before anything runs.
+    ///
+    /// # Errors
+    /// If the input is not there any more: the job does not start.
+    fn restore(&self, memory: &[u8], context: &SourceContext) -> Result<(), BoxError> {
+        let _ = (memory, context);
+        Ok(())
+    }
+
+    /// What the source must remember to go on after a restore, besides the splits that are left: which ones it has found, for
+    /// a source that looks for more. Called while nobody looks for any.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    fn memory(&self) -> Result<Vec<u8>, BoxError> {
+        Ok(Vec::new())
+    }
+
     /// Opens a split, at its beginning or at a position that an earlier reader of it was at.
     ///
     /// # Errors
@@ -89,9 +108,10 @@ pub trait Source: Send + Sync + 'static {
         false
     }
 
-    /// Keeps how far splits have been read: those that one subtask has read to their end, each with the position at its
-    /// end. Called once for a subtask, when every sink of the job has committed, and never if the job fails before: what
-    /// is kept has been processed. A crash between the sinks and this call repeats records, and loses none.
+    /// Keeps how far splits have been read: those that one subtask reads or has read to their end since the last call, each
+    /// with its position. Called for a checkpoint that is complete, and at the end of the job, when every sink of the job has
+    /// committed, and never for what comes after: what is kept has been processed. A crash between the sinks and this call
+    /// repeats records if the job is started afresh, and loses none.
     ///
     /// # Errors
     /// If it cannot be kept. The job fails then, although its output has been committed.

@@ -39,6 +39,7 @@ pub struct Subtask {
     /// here that emits of its own accord, and no exchange.
     pub knows_splits: bool,
     pub(crate) run: Arc<str>,
+    pub(crate) is_restored: bool,
     pub(crate) user: UserMetrics,
     pub(crate) budget: Arc<Budget>,
     pub(crate) overdraft_bytes_max: u64,
@@ -82,6 +83,7 @@ impl Subtask {
             subtask: self.index,
             parallelism: self.parallelism,
             run: Arc::clone(&self.run),
+            is_restored: self.is_restored,
             environment: self.environment.clone(),
             waker: Arc::clone(&self.waker),
             counters: Arc::clone(&self.counters),

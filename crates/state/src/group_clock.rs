@@ -6,7 +6,7 @@ use levada_core::codec;
 use levada_core::{KeyGroup, Timestamp};
 
 use crate::error::StateError;
-use crate::snapshot::KeyedState;
+use crate::saving::WholeState;
 
 /// An operator's watermark, and those that its key groups had when they were saved.
 ///
@@ -82,7 +82,7 @@ impl GroupClock {
 }
 
 /// A group is written as its watermark (i64).
-impl KeyedState for GroupClock {
+impl WholeState for GroupClock {
     fn owned(&self) -> Range<u16> {
         self.owned.clone()
     }
@@ -114,7 +114,7 @@ mod tests {
         for (owned, watermark) in [(0..64, 100), (64..128, -7)] {
             let mut clock = GroupClock::new(owned);
             assert!(clock.raise(Timestamp(watermark)) && !clock.raise(Timestamp(watermark)));
-            snapshot.write("op", &clock).unwrap();
+            snapshot.write("op", &mut clock).unwrap();
         }
         let mut clock = GroupClock::new(0..128);
         snapshot.read("op", &mut clock).unwrap();
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(clock.of(KeyGroup(63)), Timestamp(100));
         assert_eq!(clock.of(KeyGroup(64)), Timestamp(99));
         let mut again = Snapshot::new();
-        again.write("op", &clock).unwrap();
+        again.write("op", &mut clock).unwrap();
         let mut restored = GroupClock::new(32..96);
         again.read("op", &mut restored).unwrap();
         assert_eq!(restored.of(KeyGroup(40)), Timestamp(100));

@@ -2,48 +2,69 @@
 
 use std::ops::Range;
 
-use levada_core::KeyGroup;
-use levada_core::codec;
+use levada_core::codec::CodecError;
 
 use crate::error::StateError;
-use crate::snapshot::KeyedState;
+use crate::saving::{KeyedState, Row, Rows, Saving};
 
 /// Keyed states of one operator, as one: they own the same groups.
 pub struct Parts<'a, 'b>(pub &'a mut [&'b mut dyn KeyedState]);
 
-/// A group is written part by part, each as its length in bytes (u64) and its bytes.
+/// Each row says of which part it is.
 impl KeyedState for Parts<'_, '_> {
     fn owned(&self) -> Range<u16> {
         self.0.first().map_or(0..0, |part| part.owned())
     }
 
-    fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
-        for part in &*self.0 {
-            assert_eq!(part.owned(), self.owned(), "parts own the same groups");
-            let mut written = vec![Vec::new(); groups.len()];
-            part.write(&mut written)?;
-            for (bytes, part) in groups.iter_mut().zip(written) {
-                codec::encode_part(&part, bytes);
-            }
-        }
-        Ok(())
+    fn begin(&mut self, saving: &Saving, rows: &mut Rows) -> Result<(), StateError> {
+        let owned = self.owned();
+        self.each(rows, |part, rows| {
+            assert_eq!(part.owned(), owned, "parts own the same groups");
+            part.begin(saving, rows)
+        })
     }
 
-    fn read_group(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), StateError> {
-        let damaged = |error| StateError::new(group, error);
-        for part in &mut *self.0 {
-            let own = codec::decode_part(&mut bytes).map_err(damaged)?;
-            part.read_group(group, own)?;
+    fn save(&mut self, rows: &mut Rows) -> Result<bool, StateError> {
+        let mut is_done = true;
+        self.each(rows, |part, rows| {
+            is_done &= part.save(rows)?;
+            Ok(())
+        })?;
+        Ok(is_done)
+    }
+
+    fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
+        match self.0.get_mut(usize::from(row.part)) {
+            Some(part) => part.read(&Row { part: 0, ..*row }),
+            None => {
+                let damaged = CodecError::damaged("there is no such part of the state");
+                Err(StateError::new(row.group, damaged))
+            }
         }
-        codec::expect_end(bytes).map_err(damaged)
+    }
+}
+
+impl Parts<'_, '_> {
+    fn each(
+        &mut self,
+        rows: &mut Rows,
+        mut act: impl FnMut(&mut dyn KeyedState, &mut Rows) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        for (number, part) in self.0.iter_mut().enumerate() {
+            rows.set_part(u16::try_from(number).expect("a state has few parts"));
+            act(*part, rows)?;
+        }
+        rows.set_part(0);
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use levada_core::Timestamp;
+    use levada_core::{KeyGroup, Timestamp};
 
     use super::*;
+    use crate::saving::rows_in;
     use crate::{GroupClock, KeyedTable, Snapshot};
 
     #[test]
@@ -60,7 +81,7 @@ mod tests {
         let (mut clock, mut table) = make(50);
         let mut snapshot = Snapshot::new();
         snapshot
-            .write("op", &Parts(&mut [&mut clock, &mut table]))
+            .write("op", &mut Parts(&mut [&mut clock, &mut table]))
             .unwrap();
         let mut clock = GroupClock::new(0..128);
         let mut table = KeyedTable::<u8, u64>::new(0..128, 2);
@@ -70,16 +91,21 @@ mod tests {
         let place = table.find(&7).unwrap();
         assert_eq!(*table.value(place), 50);
 
-        let mut groups = vec![Vec::new(); 128];
+        let mut rows = Rows::with_room(usize::MAX);
         Parts(&mut [&mut clock, &mut table])
-            .write(&mut groups)
+            .begin(&Saving::default(), &mut rows)
             .unwrap();
-        let whole = groups.swap_remove(3);
-        for length in 0..whole.len() {
-            let (mut clock, mut table) = make(0);
-            let mut parts = [&mut clock as &mut dyn KeyedState, &mut table];
-            let read = Parts(&mut parts).read_group(KeyGroup(3), &whole[..length]);
-            assert!(read.is_err(), "{length} of {} bytes", whole.len());
+        for row in rows_in(rows.bytes()) {
+            let row = row.unwrap();
+            for length in 0..row.bytes.len() {
+                let (mut clock, mut table) = make(0);
+                let mut parts = [&mut clock as &mut dyn KeyedState, &mut table];
+                let read = Parts(&mut parts).read(&Row {
+                    bytes: &row.bytes[..length],
+                    ..row
+                });
+                assert!(read.is_err(), "{length} of {} bytes", row.bytes.len());
+            }
         }
     }
 }

@@ -1,29 +1,11 @@
 //! What state looks like outside of its operator.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 
 use levada_core::KeyGroup;
 
 use crate::error::StateError;
-
-/// State that is kept per key group and can be written and read group by group.
-pub trait KeyedState {
-    /// The key groups that are kept here.
-    fn owned(&self) -> Range<u16>;
-
-    /// Appends the state of each owned group to its bytes, which come in the order of the groups.
-    ///
-    /// # Errors
-    /// If a key or value cannot be encoded.
-    fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError>;
-
-    /// Adds the state of a group, as [`KeyedState::write`] wrote it.
-    ///
-    /// # Errors
-    /// If the bytes are not such a state.
-    fn read_group(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<(), StateError>;
-}
+use crate::saving::{KeyedState, Row, RowKind, Rows, Saving, rows_in};
 
 /// State of an operator that is not kept by key.
 pub trait OperatorState {
@@ -52,10 +34,13 @@ pub enum Redistribution {
     Split,
 }
 
+/// The rows of a key group, by the part of the operator's state.
+type Parts = BTreeMap<u16, Vec<(RowKind, Vec<u8>)>>;
+
 /// The state of a job: by operator and key group, and by operator and subtask.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Snapshot {
-    keyed: BTreeMap<String, BTreeMap<u16, Vec<u8>>>,
+    keyed: BTreeMap<String, BTreeMap<u16, Parts>>,
     /// The rows of each subtask.
     operators: BTreeMap<String, BTreeMap<usize, Vec<Vec<u8>>>>,
 }
@@ -74,13 +59,32 @@ impl Snapshot {
     ///
     /// # Panics
     /// If a group of this operator has been written before: it has one owner.
-    pub fn write(&mut self, operator: &str, state: &dyn KeyedState) -> Result<(), StateError> {
+    pub fn write(&mut self, operator: &str, state: &mut dyn KeyedState) -> Result<(), StateError> {
+        let mut rows = Rows::with_room(usize::MAX);
+        state.begin(&Saving::default(), &mut rows)?;
+        while !state.save(&mut rows)? {}
         let groups = self.keyed.entry(operator.to_owned()).or_default();
-        let mut written = vec![Vec::new(); state.owned().len()];
-        state.write(&mut written)?;
-        for (group, bytes) in state.owned().zip(written) {
-            let before = groups.insert(group, bytes);
+        for group in state.owned() {
+            let before = groups.insert(group, Parts::default());
             assert!(before.is_none(), "key group {group} has one owner");
+        }
+        self.add(operator, rows.bytes())
+    }
+
+    /// Adds rows of an operator, behind those that it has.
+    ///
+    /// # Errors
+    /// If the bytes are no rows.
+    pub fn add(&mut self, operator: &str, rows: &[u8]) -> Result<(), StateError> {
+        let groups = self.keyed.entry(operator.to_owned()).or_default();
+        for row in rows_in(rows) {
+            let row = row?;
+            let parts = groups.entry(row.group.0).or_default();
+            let part = parts.entry(row.part).or_default();
+            if row.kind == RowKind::Whole {
+                part.clear();
+            }
+            part.push((row.kind, row.bytes.to_vec()));
         }
         Ok(())
     }
@@ -88,11 +92,21 @@ impl Snapshot {
     /// Reads the groups that an operator is to keep here; a group that is not in the snapshot stays empty.
     ///
     /// # Errors
-    /// If a group's bytes are not the state of this operator.
+    /// If a row is none of this operator's state.
     pub fn read(&self, operator: &str, state: &mut dyn KeyedState) -> Result<(), StateError> {
-        if let Some(groups) = self.keyed.get(operator) {
-            for (group, bytes) in groups.range(state.owned()) {
-                state.read_group(KeyGroup(*group), bytes)?;
+        let Some(groups) = self.keyed.get(operator) else {
+            return Ok(());
+        };
+        for (group, parts) in groups.range(state.owned()) {
+            for (part, rows) in parts {
+                for (kind, bytes) in rows {
+                    state.read(&Row {
+                        group: KeyGroup(*group),
+                        part: *part,
+                        kind: *kind,
+                        bytes,
+                    })?;
+                }
             }
         }
         Ok(())
@@ -166,6 +180,9 @@ impl Snapshot {
     /// The groups of an operator with the sizes of their states in bytes.
     pub fn groups(&self, operator: &str) -> impl Iterator<Item = (KeyGroup, usize)> {
         let groups = self.keyed.get(operator).into_iter().flatten();
-        groups.map(|(group, bytes)| (KeyGroup(*group), bytes.len()))
+        groups.map(|(group, parts)| {
+            let rows = parts.values().flatten();
+            (KeyGroup(*group), rows.map(|(_, bytes)| bytes.len()).sum())
+        })
     }
 }

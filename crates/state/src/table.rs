@@ -11,8 +11,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::StateError;
 use crate::rows::write_rows;
+use crate::saving::WholeState;
 use crate::shards::{Cursor, Place, Shards};
-use crate::snapshot::KeyedState;
 
 /// Values by key, for the key groups of one task.
 ///
@@ -207,7 +207,7 @@ impl<K: Key, V> KeyedTable<K, V> {
 }
 
 /// A group is written as the number of its entries (u64), then key and value of each.
-impl<K: Key, V: Serialize + DeserializeOwned> KeyedState for KeyedTable<K, V> {
+impl<K: Key, V: Serialize + DeserializeOwned> WholeState for KeyedTable<K, V> {
     fn owned(&self) -> Range<u16> {
         self.owned.clone()
     }
@@ -308,7 +308,7 @@ mod tests {
 
             // Through a snapshot into tables of another parallelism, and out of them.
             let mut snapshot = Snapshot::new();
-            snapshot.write("op", &table).unwrap();
+            snapshot.write("op", &mut table).unwrap();
             let groups = KeyGroups::default();
             let mut taken = BTreeMap::new();
             for subtask in 0..parallelism {
@@ -340,7 +340,7 @@ mod tests {
             taken.push(table.take_next(&mut cursor).unwrap().1);
         }
         let mut snapshot = Snapshot::new();
-        snapshot.write("op", &table).unwrap();
+        snapshot.write("op", &mut table).unwrap();
         let mut restored = all(2);
         snapshot.read("op", &mut restored).unwrap();
         let mut cursor = Cursor::default();
@@ -369,7 +369,7 @@ mod tests {
             assert_eq!(table.remove(&n), Some([[n; 32]; 16]));
         }
         let mut snapshot = Snapshot::new();
-        snapshot.write("op", &table).unwrap();
+        snapshot.write("op", &mut table).unwrap();
         let mut taken = Vec::new();
         for subtask in 0..3 {
             let owned = KeyGroups::default().owned_by(subtask, 3);

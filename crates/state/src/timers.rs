@@ -7,7 +7,7 @@ use levada_core::{Key, KeyGroup, Timestamp};
 
 use crate::due::DueQueue;
 use crate::error::StateError;
-use crate::snapshot::KeyedState;
+use crate::saving::{KeyedState, Row, Rows, Saving};
 use crate::table::KeyedTable;
 
 /// Times by key: each time once for a key, taken in their order.
@@ -167,16 +167,20 @@ impl<K: Key> Timers<K> {
 
 impl<K: Key> KeyedState for Timers<K> {
     fn owned(&self) -> Range<u16> {
-        self.by_key.owned()
+        KeyedState::owned(&self.by_key)
     }
 
-    fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
-        self.by_key.write(groups)
+    fn begin(&mut self, saving: &Saving, rows: &mut Rows) -> Result<(), StateError> {
+        self.by_key.begin(saving, rows)
     }
 
-    fn read_group(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<(), StateError> {
+    fn save(&mut self, rows: &mut Rows) -> Result<bool, StateError> {
+        self.by_key.save(rows)
+    }
+
+    fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
         self.restored = true;
-        self.by_key.read_group(group, bytes)
+        self.by_key.read(row)
     }
 }
 
@@ -252,13 +256,13 @@ mod tests {
                 prop_assert_eq!(timers.len(), model.len());
                 if i == cut {
                     let mut snapshot = Snapshot::new();
-                    snapshot.write("timers", &timers).unwrap();
+                    snapshot.write("timers", &mut timers).unwrap();
                     timers = Timers::new(0..128, 2);
                     snapshot.read("timers", &mut timers).unwrap();
                 }
             }
             let mut snapshot = Snapshot::new();
-            snapshot.write("timers", &timers).unwrap();
+            snapshot.write("timers", &mut timers).unwrap();
             let mut taken = BTreeSet::new();
             for subtask in 0..parallelism {
                 let mut part = Timers::new(KeyGroups::default().owned_by(subtask, parallelism), 3);

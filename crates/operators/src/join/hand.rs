@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use levada_core::{KeyGroup, codec, fault};
 use levada_runtime::{StateError, Two};
-use levada_state::KeyedState;
+use levada_state::WholeState;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -47,7 +47,7 @@ impl<K, A, B, S> Hands<K, A, B, S> {
 }
 
 /// A group is written as the number of records in hand (u64), then each of them.
-impl<K, A, B, S> KeyedState for Hands<K, A, B, S>
+impl<K, A, B, S> WholeState for Hands<K, A, B, S>
 where
     Hand<K, A, B, S>: Serialize + DeserializeOwned,
 {

@@ -7,7 +7,7 @@ use std::{fmt, panic};
 use levada_core::key::KeyError;
 use levada_core::{BoxError, Key, KeyGroup, KeyGroups, Moment, Origin, State, Timestamp};
 use levada_runtime::{Room, StateError, Subtask, Turn, Visitor};
-use levada_state::{KeyedState, KeyedTable, Parts, Place};
+use levada_state::{KeyedState, KeyedTable, Parts, Place, Row, Rows, Saving};
 
 use crate::process::Timer;
 use crate::process::dated::{DatedTable, Use};
@@ -403,13 +403,17 @@ impl KeyedState for Whole<'_, '_, '_> {
         self.parts.owned()
     }
 
-    fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
-        self.parts.write(groups)
+    fn begin(&mut self, saving: &Saving, rows: &mut Rows) -> Result<(), StateError> {
+        self.parts.begin(saving, rows)
     }
 
-    fn read_group(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<(), StateError> {
+    fn save(&mut self, rows: &mut Rows) -> Result<bool, StateError> {
+        self.parts.save(rows)
+    }
+
+    fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
         *self.restored = true;
-        self.parts.read_group(group, bytes)
+        self.parts.read(row)
     }
 }
 

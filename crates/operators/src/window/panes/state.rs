@@ -6,7 +6,7 @@ use std::ops::Range;
 use levada_core::codec;
 use levada_core::{Key, KeyGroup, Span, Timestamp};
 use levada_runtime::{StateError, Subtask};
-use levada_state::{DueQueue, KeyedState, KeyedTable, Parts};
+use levada_state::{DueQueue, KeyedState, KeyedTable, Parts, WholeState};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -214,7 +214,7 @@ pub(crate) struct Emitting<K, A> {
 }
 
 /// A group is written as the number of its emissions (u64) and the emissions.
-impl<K, A> KeyedState for Emitting<K, A>
+impl<K, A> WholeState for Emitting<K, A>
 where
     K: Key,
     A: Clone + Serialize + DeserializeOwned,

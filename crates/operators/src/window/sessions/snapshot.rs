@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use levada_core::codec::{self, CodecError};
 use levada_core::{Key, KeyGroup, Timestamp};
-use levada_state::{KeyedState, StateError, write_rows};
+use levada_state::{StateError, WholeState, write_rows};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -21,7 +21,7 @@ use crate::window::sessions::state::{Firing, SessionState};
 /// | results that are being emitted | u64, then an emission each |
 ///
 /// Sessions are their number (u64), and of each its span, whether it has fired, and its accumulator.
-impl<K, A> KeyedState for SessionState<K, A>
+impl<K, A> WholeState for SessionState<K, A>
 where
     K: Key,
     A: Clone + Serialize + DeserializeOwned,

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use levada_core::codec::{self, CodecError};
 use levada_core::{Key, KeyGroup, Timestamp};
-use levada_state::{Cursor, KeyedState, StateError, write_rows};
+use levada_state::{Cursor, StateError, WholeState, write_rows};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -20,7 +20,7 @@ use crate::window::sliced::state::SlicedState;
 /// | windows changed since they have fired | u64, then window (i64) and key of each |
 /// | keys whose last window that has fired is a later one | u64, then window (i64) and key of each |
 /// | results that are being emitted | u64, then an emission each |
-impl<K, A> KeyedState for SlicedState<K, A>
+impl<K, A> WholeState for SlicedState<K, A>
 where
     K: Key,
     A: Clone + Serialize + DeserializeOwned,

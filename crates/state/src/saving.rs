@@ -1,0 +1,248 @@
+//! How keyed state becomes rows of a snapshot, a slice at a time.
+
+use std::ops::Range;
+
+use levada_core::KeyGroup;
+use levada_core::codec::CodecError;
+
+use crate::error::StateError;
+
+/// What a snapshot wants of a state.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Saving {
+    /// The number of the checkpoint. It grows from one that is begun to the next.
+    pub checkpoint: u64,
+    /// The checkpoint from which on changes are wanted; all of the state if none. It is one that is confirmed.
+    pub base: Option<u64>,
+    /// The last checkpoint that is confirmed: no later one will want changes from before it.
+    pub confirmed: Option<u64>,
+}
+
+/// What a row says about its key group, in its part of an operator's state.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum RowKind {
+    /// This is all there is: what was said before does not count.
+    Whole = 0,
+    /// This is there, in the place of what was said about it before.
+    Put = 1,
+    /// This is gone.
+    Delete = 2,
+}
+
+impl RowKind {
+    /// The kind of a number.
+    #[must_use]
+    pub fn of(number: u8) -> Option<Self> {
+        [Self::Whole, Self::Put, Self::Delete]
+            .into_iter()
+            .find(|kind| *kind as u8 == number)
+    }
+}
+
+/// Rows of key groups in any order, up to the end of a slice.
+///
+/// A row is its group (u16), its part (u16), its kind (u8), its length (u32) and its bytes.
+#[derive(Debug, Default)]
+pub struct Rows {
+    bytes: Vec<u8>,
+    part: u16,
+    /// The bytes at which the slice ends.
+    full_at: usize,
+}
+
+impl Rows {
+    /// Bytes before those of a row.
+    pub const HEADER_BYTES: usize = 9;
+
+    /// No rows, and room for a slice of so many bytes.
+    #[must_use]
+    pub fn with_room(bytes: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            part: 0,
+            full_at: bytes,
+        }
+    }
+
+    /// Says of which part of an operator's state the next rows are.
+    pub fn set_part(&mut self, part: u16) {
+        self.part = part;
+    }
+
+    /// Adds a row.
+    ///
+    /// # Errors
+    /// If it cannot be encoded; nothing is added then.
+    pub fn add(
+        &mut self,
+        group: KeyGroup,
+        kind: RowKind,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), CodecError>,
+    ) -> Result<(), StateError> {
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(&group.0.to_le_bytes());
+        self.bytes.extend_from_slice(&self.part.to_le_bytes());
+        self.bytes.push(kind as u8);
+        self.bytes.extend_from_slice(&[0; 4]);
+        let written = write(&mut self.bytes).and_then(|()| {
+            let length = self.bytes.len() - begin - Self::HEADER_BYTES;
+            u32::try_from(length).map_err(|_| CodecError::too_large(length as u64))
+        });
+        match written {
+            Ok(length) => {
+                self.bytes[begin + 5..begin + Self::HEADER_BYTES]
+                    .copy_from_slice(&length.to_le_bytes());
+                Ok(())
+            }
+            Err(error) => {
+                self.bytes.truncate(begin);
+                Err(StateError::new(group, error))
+            }
+        }
+    }
+
+    /// Adds rows that were written elsewhere, by [`Rows::add`] for the same part.
+    pub fn append(&mut self, rows: &mut Self) {
+        self.bytes.append(&mut rows.bytes);
+    }
+
+    /// Whether the slice is over.
+    #[inline]
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= self.full_at
+    }
+
+    /// The rows so far.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Takes the rows out.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+}
+
+/// A row that was read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Row<'a> {
+    /// The key group.
+    pub group: KeyGroup,
+    /// The part of the operator's state.
+    pub part: u16,
+    /// What it says.
+    pub kind: RowKind,
+    /// About what.
+    pub bytes: &'a [u8],
+}
+
+/// The rows in the bytes that [`Rows`] made.
+///
+/// # Errors
+/// If the bytes are no such rows.
+pub fn rows_in(mut bytes: &[u8]) -> impl Iterator<Item = Result<Row<'_>, StateError>> {
+    std::iter::from_fn(move || {
+        if bytes.is_empty() {
+            return None;
+        }
+        let row = next_row(&mut bytes);
+        if row.is_none() {
+            bytes = &[];
+        }
+        Some(row.ok_or_else(|| StateError::of_operator(CodecError::damaged("a row is damaged"))))
+    })
+}
+
+fn next_row<'a>(bytes: &mut &'a [u8]) -> Option<Row<'a>> {
+    let (header, rest) = bytes.split_at_checked(Rows::HEADER_BYTES)?;
+    let length = u32::from_le_bytes(header[5..9].try_into().ok()?) as usize;
+    let (row, rest) = rest.split_at_checked(length)?;
+    *bytes = rest;
+    Some(Row {
+        group: KeyGroup(u16::from_le_bytes([header[0], header[1]])),
+        part: u16::from_le_bytes([header[2], header[3]]),
+        kind: RowKind::of(header[4])?,
+        bytes: row,
+    })
+}
+
+/// State that is kept per key group, and is saved a slice at a time.
+///
+/// A snapshot is of the moment at which it is begun. What the state does not write at once it writes with later calls of
+/// [`save`](KeyedState::save), between which it may change: what is about to change and has not been written is written
+/// before.
+pub trait KeyedState {
+    /// The key groups that are kept here.
+    fn owned(&self) -> Range<u16>;
+
+    /// Begins to save. The snapshot before it is complete, or given up.
+    ///
+    /// # Errors
+    /// If a key or value cannot be encoded.
+    fn begin(&mut self, saving: &Saving, rows: &mut Rows) -> Result<(), StateError>;
+
+    /// Writes more, about as much as there is room for; true when all is written.
+    ///
+    /// # Errors
+    /// If a key or value cannot be encoded.
+    fn save(&mut self, rows: &mut Rows) -> Result<bool, StateError>;
+
+    /// Takes a row. The rows of a part and group come in the order in which they were written, and none before the last
+    /// [`RowKind::Whole`].
+    ///
+    /// # Errors
+    /// If the bytes are no row of this state.
+    fn read(&mut self, row: &Row<'_>) -> Result<(), StateError>;
+}
+
+/// State that is so small that it is saved at once.
+pub trait WholeState {
+    /// The key groups that are kept here.
+    fn owned(&self) -> Range<u16>;
+
+    /// Appends the state of each owned group to its bytes, which come in the order of the groups.
+    ///
+    /// # Errors
+    /// If a key or value cannot be encoded.
+    fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError>;
+
+    /// Adds the state of a group, as [`WholeState::write`] wrote it.
+    ///
+    /// # Errors
+    /// If the bytes are not such a state.
+    fn read_group(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<(), StateError>;
+}
+
+impl<S: WholeState> KeyedState for S {
+    fn owned(&self) -> Range<u16> {
+        WholeState::owned(self)
+    }
+
+    fn begin(&mut self, _: &Saving, rows: &mut Rows) -> Result<(), StateError> {
+        let owned = WholeState::owned(self);
+        let mut written = vec![Vec::new(); owned.len()];
+        self.write(&mut written)?;
+        for (group, bytes) in owned.zip(written) {
+            rows.add(KeyGroup(group), RowKind::Whole, |row| {
+                row.extend_from_slice(&bytes);
+                Ok(())
+            })?;
+        }
+        Ok(())
+    }
+
+    fn save(&mut self, _: &mut Rows) -> Result<bool, StateError> {
+        Ok(true)
+    }
+
+    fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
+        if row.kind != RowKind::Whole {
+            let damaged = CodecError::damaged("a change of state that is saved as a whole");
+            return Err(StateError::new(row.group, damaged));
+        }
+        self.read_group(row.group, row.bytes)
+    }
+}
