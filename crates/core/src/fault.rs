@@ -55,6 +55,30 @@ pub const FAULTS: &[(&str, &str)] = &[
         "the end of a channel is delivered before its last batches",
     ),
     (
+        "queue-unsaved",
+        "a barrier that overtakes forgets what its sender has not delivered",
+    ),
+    (
+        "hand-batch-unsaved",
+        "a barrier that overtakes forgets the batch in the hand of the receiver",
+    ),
+    (
+        "barrier-early",
+        "a task takes its snapshot with the first barrier, before the others have come",
+    ),
+    (
+        "watermark-unsaved",
+        "a snapshot leaves out how far an operator was in event time",
+    ),
+    (
+        "position-off-by-one",
+        "a restored source goes on one record too far",
+    ),
+    (
+        "commit-early",
+        "sinks commit before the checkpoint is complete",
+    ),
+    (
         "call-unsaved",
         "a snapshot leaves out the records of calls that run",
     ),

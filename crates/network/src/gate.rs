@@ -1,7 +1,7 @@
 //! The receiving end of channels: one gate for all channels of a task's input.
 //!
 //! ```text
-//!  lock of the gate:  priority │ arrivals (channel, element)...   credit ledger   consumer waits?
+//!  lock of the gate:  ahead │ arrivals (channel, element)...   credit ledger   consumer waits?
 //!                        ▲ deliver (producer)          │ swap (consumer, when its own queue is empty)
 //!                        │                             ▼
 //!                      Port                          Gate ──▶ receive() ──▶ InHand ──▶ recycle()
@@ -13,14 +13,16 @@ use std::collections::VecDeque;
 use std::mem;
 use std::sync::{Arc, OnceLock};
 
+use levada_core::codec::CodecError;
 use levada_core::sync::Mutex;
 use levada_core::sync::atomic::{AtomicBool, Ordering};
-use levada_core::{Moment, Wake, fault};
+use levada_core::{Exchange, Moment, Wake, fault};
 
 use crate::batch::{Batch, Control, Element, Entries, Watermark};
 use crate::credit::{CreditLedger, Grant};
 use crate::desk::{Desk, Spent};
 use crate::gauge::Charge;
+use crate::in_flight::Saved;
 use crate::unread::Unread;
 
 /// The consumer's half.
@@ -28,7 +30,11 @@ pub struct Gate<T> {
     shared: Arc<Shared<T>>,
     /// Arrivals taken over from the shared queue, oldest first.
     taken: VecDeque<(u32, Element<T>)>,
-    taken_priority: VecDeque<Priority>,
+    /// Arrivals on channels that are blocked, oldest first. They keep their credits, so there are no more than those allow.
+    held: VecDeque<(u32, Element<T>)>,
+    /// By channel.
+    blocked: Vec<bool>,
+    taken_ahead: VecDeque<Ahead>,
     /// The number of the next batch of each channel.
     expected: Vec<u64>,
 }
@@ -46,15 +52,29 @@ pub enum Arrival<T> {
     Batch(InHand<T>),
     /// A control element in its place between the batches.
     Control(u32, Control),
-    /// A control element that has overtaken the batches in its way.
-    Priority {
-        /// The channel it came on.
-        channel: u32,
-        /// The element.
-        control: Control,
-        /// How many batches of this channel it has overtaken: those come next on it.
-        overtaken: u64,
-    },
+}
+
+/// A barrier that has overtaken what was in its way.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Ahead {
+    /// The channel it came on.
+    pub channel: u32,
+    /// The barrier.
+    pub barrier: u64,
+    /// The number of the first batch that comes after the barrier in the order in which they were sent. Of the batches before
+    /// it those that have been delivered are here, or have been received; the sender has saved the others.
+    pub before: u64,
+}
+
+/// How far the saving of a channel's unread batches has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reached {
+    /// The barrier: all that was in its way is saved.
+    Barrier,
+    /// The end of the channel: there will be no barrier.
+    End,
+    /// The last one that has arrived.
+    Last,
 }
 
 /// Where the buffers of a gate are: `pooled + credits + in_flight = total`, always.
@@ -76,6 +96,7 @@ pub struct InHand<T> {
     /// The records not yet read.
     pub unread: Unread<T>,
     channel: u32,
+    sequence: u64,
     born: Moment,
     watermark: Option<Watermark>,
     charge: Option<Charge>,
@@ -86,6 +107,12 @@ impl<T> InHand<T> {
     #[must_use]
     pub fn channel(&self) -> u32 {
         self.channel
+    }
+
+    /// Its number among the batches of its channel.
+    #[must_use]
+    pub fn sequence(&self) -> u64 {
+        self.sequence
     }
 
     /// When the oldest record left its source.
@@ -106,7 +133,7 @@ struct Shared<T> {
     /// For each channel its producer's desk, and the number of the channel there.
     desks: Vec<OnceLock<(Arc<Desk<T>>, u32)>>,
     consumer: Arc<dyn Wake>,
-    /// Whether a priority element waits; lets the consumer look without the lock.
+    /// Whether a barrier that has overtaken waits; lets the consumer look without the lock.
     urgent: AtomicBool,
 }
 
@@ -117,17 +144,10 @@ struct State<T> {
     /// By channel: the number of the watermark with nothing of its channel behind it. A reader that is slow cannot be given
     /// more of them than batches and channels.
     last_watermark: Vec<Option<u64>>,
-    priority: VecDeque<Priority>,
+    ahead: VecDeque<Ahead>,
     ledger: CreditLedger,
     /// The consumer found nothing and wants to be woken.
     waiting: bool,
-}
-
-struct Priority {
-    channel: u32,
-    control: Control,
-    /// The number of the first batch that comes after the element in the order in which they were sent.
-    before: u64,
 }
 
 impl<T> Gate<T> {
@@ -145,7 +165,7 @@ impl<T> Gate<T> {
                 arrivals: VecDeque::new(),
                 first: 0,
                 last_watermark: vec![None; channels],
-                priority: VecDeque::new(),
+                ahead: VecDeque::new(),
                 ledger: CreditLedger::new(channels, exclusive, floating),
                 waiting: false,
             }),
@@ -162,7 +182,9 @@ impl<T> Gate<T> {
         let gate = Self {
             shared,
             taken: VecDeque::new(),
-            taken_priority: VecDeque::new(),
+            held: VecDeque::new(),
+            blocked: vec![false; channels],
+            taken_ahead: VecDeque::new(),
             expected: vec![0; channels],
         };
         (gate, ports)
@@ -174,28 +196,21 @@ impl<T> Gate<T> {
         self.expected.len()
     }
 
-    /// The next arrival. After `None` the consumer is woken by the next one.
+    /// The next arrival, of a channel that is not blocked. After `None` the consumer is woken by the next one.
     ///
     /// # Panics
     /// If a batch is missing or out of order: a channel delivers without a gap.
     pub fn receive(&mut self) -> Option<Arrival<T>> {
-        if self.shared.urgent.load(Ordering::Acquire) {
-            let mut state = self.shared.state.lock();
-            self.shared.urgent.store(false, Ordering::Relaxed);
-            self.taken_priority.append(&mut state.priority);
-        }
-        if self.taken.is_empty() && self.taken_priority.is_empty() && !self.take_over() {
-            return None;
-        }
-        if let Some(priority) = self.taken_priority.pop_front() {
-            let next = self.expected[priority.channel as usize];
-            return Some(Arrival::Priority {
-                channel: priority.channel,
-                control: priority.control,
-                overtaken: priority.before - next,
-            });
-        }
-        let (channel, element) = self.taken.pop_front()?;
+        let (channel, element) = loop {
+            if self.taken.is_empty() && !self.take_over() {
+                return None;
+            }
+            let (channel, element) = self.taken.pop_front()?;
+            if !self.blocked[channel as usize] {
+                break (channel, element);
+            }
+            self.held.push_back((channel, element));
+        };
         Some(match element {
             Element::Control(control) => Arrival::Control(channel, control),
             Element::Batch(batch) => {
@@ -208,12 +223,88 @@ impl<T> Gate<T> {
                 Arrival::Batch(InHand {
                     unread: Unread::of(batch.entries),
                     channel,
+                    sequence: batch.sequence,
                     born: batch.born,
                     watermark: batch.watermark,
                     charge: batch.charge,
                 })
             }
         })
+    }
+
+    /// The next barrier that has overtaken what was in its way. The consumer is woken by each, whether or not it waits.
+    pub fn take_ahead(&mut self) -> Option<Ahead> {
+        if self.shared.urgent.load(Ordering::Acquire) {
+            let mut state = self.shared.state.lock();
+            self.shared.urgent.store(false, Ordering::Relaxed);
+            self.taken_ahead.append(&mut state.ahead);
+        }
+        self.taken_ahead.pop_front()
+    }
+
+    /// Receives nothing more from a channel until [`Gate::unblock`].
+    pub fn block(&mut self, channel: u32) {
+        self.blocked[channel as usize] = true;
+    }
+
+    /// Receives from all channels again.
+    pub fn unblock(&mut self) {
+        self.blocked.fill(false);
+        self.held.append(&mut self.taken);
+        mem::swap(&mut self.held, &mut self.taken);
+    }
+
+    /// Saves what has arrived on a channel and has not been received, up to the barrier. Batches before number `from` have
+    /// been saved; if the barrier has overtaken, `before` is the number of the first batch behind it. Returns how far it has
+    /// come, and the number of the next batch to be saved.
+    ///
+    /// # Errors
+    /// If a record cannot be encoded.
+    pub fn save_unread(
+        &mut self,
+        channel: u32,
+        barrier: u64,
+        mut from: u64,
+        before: Option<u64>,
+        saved: &mut Saved,
+    ) -> Result<(Reached, u64), CodecError>
+    where
+        T: Exchange,
+    {
+        self.gather();
+        let elements = self.taken.iter().filter(|(other, _)| *other == channel);
+        for (_, element) in elements {
+            match element {
+                Element::Batch(batch) if before.is_some_and(|before| batch.sequence >= before) => {
+                    return Ok((Reached::Barrier, from));
+                }
+                Element::Batch(batch) if batch.sequence < from => {}
+                Element::Batch(batch) => {
+                    saved.add(batch.entries(), batch.watermark())?;
+                    from = batch.sequence + 1;
+                }
+                Element::Control(Control::Watermark(watermark)) => {
+                    saved.add_watermark(*watermark);
+                }
+                Element::Control(Control::Barrier(number)) if *number == barrier => {
+                    return Ok((Reached::Barrier, from));
+                }
+                Element::Control(Control::Barrier(_)) => {}
+                Element::Control(Control::End) => return Ok((Reached::End, from)),
+            }
+        }
+        let reached = match before {
+            Some(_) => Reached::Barrier,
+            None => Reached::Last,
+        };
+        Ok((reached, from))
+    }
+
+    /// Takes over what has arrived, behind what has been taken over before.
+    fn gather(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.first += state.arrivals.len() as u64;
+        self.taken.append(&mut state.arrivals);
     }
 
     /// Gives a batch back to its maker, and its buffer to whoever wants it next.
@@ -271,8 +362,7 @@ impl<T> Gate<T> {
         let mut state = self.shared.state.lock();
         mem::swap(&mut self.taken, &mut state.arrivals);
         state.first += self.taken.len() as u64;
-        self.taken_priority.append(&mut state.priority);
-        let any = !self.taken.is_empty() || !self.taken_priority.is_empty();
+        let any = !self.taken.is_empty();
         state.waiting = !any;
         any
     }
@@ -351,19 +441,18 @@ impl<T> Port<T> {
         }
     }
 
-    pub(crate) fn priority(&self, control: Control, before: u64) {
+    /// Sends a barrier ahead of everything; it belongs before the batch of this number.
+    pub(crate) fn ahead(&self, barrier: u64, before: u64) {
         let mut state = self.shared.state.lock();
-        state.priority.push_back(Priority {
+        state.ahead.push_back(Ahead {
             channel: self.channel,
-            control,
+            barrier,
             before,
         });
         self.shared.urgent.store(true, Ordering::Release);
-        let wake = mem::take(&mut state.waiting);
+        state.waiting = false;
         drop(state);
-        if wake {
-            self.shared.consumer.wake();
-        }
+        self.shared.consumer.wake();
     }
 }
 
@@ -396,18 +485,20 @@ mod model {
             port.attach(&Arc::new(Desk::new(2, Arc::new(Bell::default()))), 0);
             let producer = thread::spawn(move || {
                 port.deliver(batch(0), 0);
-                port.priority(Control::Barrier(1), 1);
+                port.ahead(1, 1);
                 port.control(Control::End);
             });
             let (mut batches, mut barriers, mut ended) = (0, 0, false);
             let mut receive = || {
+                while gate.take_ahead().is_some() {
+                    barriers += 1;
+                }
                 while let Some(arrival) = gate.receive() {
                     match arrival {
                         Arrival::Batch(in_hand) => {
                             batches += 1;
                             gate.recycle(in_hand);
                         }
-                        Arrival::Priority { .. } => barriers += 1,
                         Arrival::Control(_, control) => ended = control == Control::End,
                     }
                 }

@@ -139,7 +139,12 @@ impl Account {
     /// Whether this outbox must wait until its own large records are consumed. One that has none outstanding may always
     /// go on: else two tasks could wait for each other's overdraft.
     pub(crate) fn overdrawn(&self) -> bool {
-        self.overdraft.load(Ordering::Relaxed) > 0 && self.budget.is_exhausted()
+        self.overdraft.load(Ordering::Relaxed) > 0 && self.is_exhausted()
+    }
+
+    /// Whether the process has no overdraft left.
+    pub(crate) fn is_exhausted(&self) -> bool {
+        self.budget.is_exhausted()
     }
 }
 

@@ -22,6 +22,7 @@ use crate::budget::Budget;
 use crate::desk::{Desk, Left, Spent};
 use crate::gate::Port;
 use crate::gauge::{Account, ChannelGauge, Charge, EdgeGauge};
+use crate::in_flight::Saved;
 use crate::meter::Meter;
 use crate::routing::Routing;
 
@@ -117,6 +118,8 @@ struct Channel<T> {
     backlog: u32,
     /// The number of the next batch that is sealed.
     sequence: u64,
+    /// The last barrier, and the number of the first batch behind it.
+    barrier: (u64, u64),
     gauge: Arc<ChannelGauge>,
 }
 
@@ -161,6 +164,7 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
                         queue: VecDeque::new(),
                         backlog: 0,
                         sequence: 0,
+                        barrier: (0, 0),
                         gauge,
                     });
                 }
@@ -262,24 +266,58 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
                 self.seal(index);
             }
             for i in self.routes[index].channels.clone() {
-                self.channels[i].enqueue_control(control);
+                let channel = &mut self.channels[i];
+                if let Control::Barrier(number) = control {
+                    channel.barrier = (number, channel.sequence);
+                }
+                channel.enqueue_control(control);
                 self.pump(i);
             }
         }
         self.room()
     }
 
-    /// Sends a control element ahead of everything that waits on the channels. The receiver learns how many batches it
-    /// has overtaken; an open batch counts as one.
-    pub fn overtake(&mut self, control: Control) {
+    /// Sends a barrier ahead of everything that waits on the channels, and saves what it overtakes that has not been
+    /// delivered, channel by channel in the order of the ports. A barrier that has been sent in its order, and waits, goes
+    /// ahead now; the receiver learns of one that waits there.
+    ///
+    /// # Errors
+    /// If a record cannot be encoded.
+    pub fn overtake(
+        &mut self,
+        barrier: u64,
+        mut save: impl FnMut(usize, Saved),
+    ) -> Result<(), CodecError> {
         for index in 0..self.routes.len() {
-            if !self.routes[index].open.is_empty() {
+            let first = self.routes[index].channels.start;
+            let is_sent = self.channels[first].barrier.0 == barrier;
+            if !is_sent && !self.routes[index].open.is_empty() {
                 self.seal(index);
             }
         }
-        for channel in &self.channels {
-            channel.port.priority(control, channel.sequence);
+        for (index, channel) in self.channels.iter_mut().enumerate() {
+            if channel.barrier.0 != barrier {
+                channel.barrier = (barrier, channel.sequence);
+            }
+            let saved = channel.save_queue(barrier)?;
+            if !saved.is_empty() && !fault!("queue-unsaved") {
+                save(index, saved);
+            }
+            channel.port.ahead(barrier, channel.barrier.1);
         }
+        Ok(())
+    }
+
+    /// Makes room where there is none, for what must go on without: what is full waits in its queue, beyond the bound and
+    /// counted as overdraft. [`Room::Full`] if that is used up.
+    pub fn make_room(&mut self) -> Room {
+        self.collect();
+        for index in 0..self.routes.len() {
+            if self.routes[index].limited.is_some() && !self.account.is_exhausted() {
+                self.seal(index);
+            }
+        }
+        self.room()
     }
 
     /// Why the outbox can take nothing any more, if it has failed.
@@ -352,14 +390,21 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
 
     /// Moves the open batch of a route into the queues of its channels.
     fn seal(&mut self, index: usize) {
+        let within = self.may_seal(index);
         let route = &mut self.routes[index];
         let entries = std::mem::take(&mut route.open);
-        let charge = if let Some(charge) = route.limited.take() {
+        let limited = route.limited.take();
+        if limited.is_some() {
             self.limited -= 1;
             self.routing.set_closed(index, false);
-            charge
-        } else {
-            Charge::new(&self.account, route.bytes, self.options.batch_bytes)
+        }
+        let charge = match limited.filter(|_| within) {
+            Some(charge) => charge,
+            // What a barrier seals without room lies beyond the bound of the edge.
+            None => {
+                let target = if within { self.options.batch_bytes } else { 0 };
+                Charge::new(&self.account, route.bytes, target)
+            }
         };
         route.bytes = 0;
         let (born, watermark) = (route.born, route.watermark.take());
@@ -505,6 +550,29 @@ impl<T> Channel<T> {
             }
             _ => self.queue.push_back(Element::Control(control)),
         }
+    }
+
+    /// Saves what waits before a barrier, and takes the barrier out if it waits too.
+    fn save_queue(&mut self, barrier: u64) -> Result<Saved, CodecError>
+    where
+        T: Exchange,
+    {
+        let mut saved = Saved::new();
+        let before = self.barrier.1;
+        let is_it = |element: &Element<T>| matches!(element, Element::Control(Control::Barrier(number)) if *number == barrier);
+        let end = self.queue.iter().position(is_it);
+        for element in self.queue.iter().take(end.unwrap_or(self.queue.len())) {
+            match element {
+                Element::Batch(batch) if batch.sequence >= before => break,
+                Element::Batch(batch) => saved.add(batch.entries(), batch.watermark())?,
+                Element::Control(Control::Watermark(watermark)) => saved.add_watermark(*watermark),
+                Element::Control(_) => {}
+            }
+        }
+        if let Some(end) = end {
+            self.queue.remove(end);
+        }
+        Ok(saved)
     }
 
     fn pump(&mut self) {
