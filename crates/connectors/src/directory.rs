@@ -1,35 +1,12 @@
 //! Directories whose names a crash does not take away, and what is in them with the names.
 
-use std::io;
-use std::path::Path;
-
-use levada_core::disk::Disk;
-
-/// Makes a directory and those above it that are missing, and makes their names durable: what is synced in a directory is
-/// lost all the same if the directory is.
-pub(crate) fn create(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && disk.metadata(dir).is_err();
-    let missing: Vec<_> = dir.ancestors().take_while(is_missing).collect();
-    disk.create_dir_all(dir)?;
-    missing.iter().try_for_each(|made| sync_name(disk, made))
-}
-
-/// Makes the name of a directory durable.
-pub(crate) fn sync_name(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
-    let above = match dir.parent() {
-        Some(above) if above.as_os_str().is_empty() => Path::new("."),
-        Some(above) => above,
-        None => return Ok(()),
-    };
-    match disk.metadata(above) {
-        Ok(metadata) if metadata.is_dir => disk.sync_dir(above),
-        // A disk in memory has no directory of the program.
-        _ => Ok(()),
-    }
-}
+pub(crate) use levada_core::disk::{create_durable_dir as create, sync_name};
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use levada_core::disk::Disk;
     use levada_testing::MemoryDisk;
 
     use super::*;

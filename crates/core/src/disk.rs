@@ -12,6 +12,19 @@ pub struct Metadata {
     pub is_dir: bool,
 }
 
+/// What stands under a name.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// A plain file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link, wherever it leads.
+    Link,
+    /// A socket, a pipe, a device.
+    Other,
+}
+
 /// The file system (invariant: nothing else in the engine touches files).
 pub trait Disk: Send + Sync {
     /// Opens a file for reading.
@@ -44,6 +57,12 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// What the operating system says.
     fn metadata(&self, path: &Path) -> io::Result<Metadata>;
+
+    /// What stands under a name itself, links not followed: what is removed or replaced there is that.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    fn kind(&self, path: &Path) -> io::Result<Kind>;
 
     /// The paths in a directory, sorted by name so that every run sees them in one order.
     ///
@@ -102,4 +121,33 @@ pub trait Append: Send {
     /// What the operating system says. A file whose sync failed is never trusted again: the pages may be marked clean
     /// although they were not written ("Can Applications Recover from fsync Failures?", USENIX ATC 2020).
     fn sync(&mut self) -> io::Result<()>;
+}
+
+/// Makes a directory and those above it that are missing, and makes their names durable: what is synced in a directory is
+/// lost all the same if the directory is.
+///
+/// # Errors
+/// What the operating system says.
+pub fn create_durable_dir(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let is_missing = |dir: &&Path| !dir.as_os_str().is_empty() && disk.metadata(dir).is_err();
+    let missing: Vec<_> = dir.ancestors().take_while(is_missing).collect();
+    disk.create_dir_all(dir)?;
+    missing.iter().try_for_each(|made| sync_name(disk, made))
+}
+
+/// Makes the name of a directory durable.
+///
+/// # Errors
+/// What the operating system says.
+pub fn sync_name(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let above = match dir.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => return Ok(()),
+    };
+    match disk.metadata(above) {
+        Ok(metadata) if metadata.is_dir => disk.sync_dir(above),
+        // A disk in memory has no directory of the program.
+        _ => Ok(()),
+    }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use levada::prelude::*;
 use levada::{Environment, Error, Runner};
-use levada_core::disk::{Append, Disk, Lock, Metadata, ReadAt};
+use levada_core::disk::{Append, Disk, Kind, Lock, Metadata, ReadAt};
 use levada_testing::{Simulation, collect};
 
 use bad_input::{Row, rows};
@@ -98,6 +98,10 @@ impl Disk for Large {
             len: LARGE_BYTES,
             is_dir: false,
         })
+    }
+
+    fn kind(&self, _: &Path) -> io::Result<Kind> {
+        Ok(Kind::File)
     }
 
     fn create_new(&self, _: &Path) -> io::Result<Box<dyn Append>> {

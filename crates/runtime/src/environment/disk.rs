@@ -5,7 +5,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use levada_core::disk::{Append, Disk, Lock, Metadata, ReadAt};
+use levada_core::disk::{Append, Disk, Kind, Lock, Metadata, ReadAt};
 
 pub(super) struct SystemDisk;
 
@@ -49,6 +49,19 @@ impl Disk for SystemDisk {
         Ok(Metadata {
             len: metadata.len(),
             is_dir: metadata.is_dir(),
+        })
+    }
+
+    fn kind(&self, path: &Path) -> io::Result<Kind> {
+        let found = fs::symlink_metadata(path)?.file_type();
+        Ok(if found.is_symlink() {
+            Kind::Link
+        } else if found.is_dir() {
+            Kind::Directory
+        } else if found.is_file() {
+            Kind::File
+        } else {
+            Kind::Other
         })
     }
 

@@ -1,14 +1,14 @@
 //! A disk in memory, which can be full, lose its power, and fail to sync.
 //!
 //! It distinguishes what was written from what was synced: [`MemoryDisk::crash`] keeps what was synced, and of the rest as
-//! much as it likes. Directories are durable once they are made.
+//! much as it likes. Directories and links are durable once they are made.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use levada_core::disk::{Append, Disk, Lock, Metadata, ReadAt};
+use levada_core::disk::{Append, Disk, Kind, Lock, Metadata, ReadAt};
 use levada_core::random::SplitMix64;
 use levada_core::sync::Mutex;
 
@@ -24,6 +24,8 @@ struct Inner {
     /// The names as of the last sync of each directory.
     durable: BTreeMap<PathBuf, Node>,
     dirs: BTreeSet<PathBuf>,
+    /// Where each link leads.
+    links: BTreeMap<PathBuf, PathBuf>,
     /// Bytes that may still be written; no limit if none.
     free: Option<usize>,
     /// Changes until the power fails; it does not if none.
@@ -61,11 +63,17 @@ impl MemoryDisk {
         inner.files.insert(path.to_owned(), node);
     }
 
+    /// Puts a symbolic link there, to a file or directory that need not exist.
+    pub fn link(&self, path: impl Into<PathBuf>, target: impl Into<PathBuf>) {
+        self.inner.lock().links.insert(path.into(), target.into());
+    }
+
     /// Takes away a directory with all that is in it.
     pub fn remove_dir(&self, dir: impl AsRef<Path>) {
         let mut inner = self.inner.lock();
         inner.files.retain(|path, _| !path.starts_with(&dir));
         inner.dirs.retain(|path| !path.starts_with(&dir));
+        inner.links.retain(|path, _| !path.starts_with(&dir));
     }
 
     /// The content of a file.
@@ -161,6 +169,11 @@ impl Inner {
         path.as_os_str().is_empty() || self.dirs.contains(path)
     }
 
+    /// Where a path leads, if it is a link.
+    fn follow<'a>(&'a self, path: &'a Path) -> &'a Path {
+        self.links.get(path).map_or(path, PathBuf::as_path)
+    }
+
     /// Before something is changed.
     fn change(&mut self) -> io::Result<()> {
         match &mut self.power {
@@ -202,6 +215,7 @@ impl Inner {
 impl Disk for MemoryDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn ReadAt>> {
         let inner = self.inner.lock();
+        let path = inner.follow(path);
         match inner.files.get(path) {
             Some(node) => Ok(Box::new(self.file(node))),
             None if inner.is_dir(path) => Err(io::ErrorKind::IsADirectory.into()),
@@ -212,7 +226,8 @@ impl Disk for MemoryDisk {
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn Append>> {
         let mut inner = self.inner.lock();
         inner.writable_parent(path)?;
-        if inner.files.contains_key(path) || inner.is_dir(path) {
+        let taken = inner.files.contains_key(path) || inner.links.contains_key(path);
+        if taken || inner.is_dir(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         inner.change()?;
@@ -225,7 +240,8 @@ impl Disk for MemoryDisk {
         let mut inner = self.inner.lock();
         inner.writable_parent(path)?;
         inner.change()?;
-        let node = inner.files.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let node = inner.files.get(inner.follow(path));
+        let node = node.ok_or(io::ErrorKind::NotFound)?;
         let mut content = node.lock();
         let len = usize::try_from(len).map_err(|_| io::ErrorKind::UnexpectedEof)?;
         if content.written.len() < len {
@@ -254,6 +270,7 @@ impl Disk for MemoryDisk {
 
     fn metadata(&self, path: &Path) -> io::Result<Metadata> {
         let inner = self.inner.lock();
+        let path = inner.follow(path);
         if let Some(content) = inner.files.get(path) {
             return Ok(Metadata {
                 len: content.lock().written.len() as u64,
@@ -269,12 +286,26 @@ impl Disk for MemoryDisk {
         Err(io::ErrorKind::NotFound.into())
     }
 
+    fn kind(&self, path: &Path) -> io::Result<Kind> {
+        let inner = self.inner.lock();
+        if inner.links.contains_key(path) {
+            Ok(Kind::Link)
+        } else if inner.files.contains_key(path) {
+            Ok(Kind::File)
+        } else if inner.is_dir(path) {
+            Ok(Kind::Directory)
+        } else {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
         let inner = self.inner.lock();
         if !inner.is_dir(dir) {
             return Err(io::ErrorKind::NotFound.into());
         }
         let paths = inner.files.keys().chain(&inner.dirs);
+        let paths = paths.chain(inner.links.keys());
         let mut paths: Vec<_> = paths
             .filter(|path| path.parent() == Some(dir))
             .cloned()
@@ -305,6 +336,7 @@ impl Disk for MemoryDisk {
         inner.writable_parent(to)?;
         inner.change()?;
         let content = inner.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
+        inner.links.remove(to);
         inner.files.insert(to.to_owned(), content);
         Ok(())
     }
@@ -312,6 +344,9 @@ impl Disk for MemoryDisk {
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut inner = self.inner.lock();
         inner.change()?;
+        if inner.links.remove(path).is_some() {
+            return Ok(());
+        }
         inner
             .files
             .remove(path)
@@ -399,5 +434,31 @@ impl Append for MemoryFile {
         let mut content = self.node.lock();
         content.synced = content.written.clone();
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_is_followed_but_for_what_stands_under_its_name() {
+        let disk = MemoryDisk::default();
+        disk.put("/dir/file", "content");
+        disk.link("/dir/link", "/dir/file");
+        disk.link("/dir/broken", "/nowhere");
+        let kind = |path: &str| disk.kind(Path::new(path)).unwrap();
+        assert_eq!(kind("/dir"), Kind::Directory);
+        assert_eq!(kind("/dir/file"), Kind::File);
+        assert_eq!(kind("/dir/link"), Kind::Link);
+        assert_eq!(kind("/dir/broken"), Kind::Link);
+        assert!(disk.kind(Path::new("/dir/none")).is_err());
+        assert_eq!(disk.list(Path::new("/dir")).unwrap().len(), 3);
+
+        assert_eq!(disk.metadata(Path::new("/dir/link")).unwrap().len, 7);
+        assert!(disk.open(Path::new("/dir/broken")).is_err());
+        assert!(disk.create_new(Path::new("/dir/broken")).is_err());
+        disk.remove(Path::new("/dir/link")).unwrap();
+        assert_eq!(disk.get("/dir/file").unwrap(), b"content");
     }
 }
