@@ -94,6 +94,18 @@ pub const FAULTS: &[(&str, &str)] = &[
         "flush-forgotten",
         "a batch that is not full is not sealed at its timeout",
     ),
+    (
+        "data-unsynced",
+        "a file of a checkpoint is finished without a sync",
+    ),
+    (
+        "manifest-unsynced",
+        "a manifest is renamed into place without a sync",
+    ),
+    (
+        "directory-unsynced",
+        "a checkpoint counts before its directory is synced",
+    ),
 ];
 
 /// Whether a name is in [`FAULTS`]; evaluated at compile time by the macro.

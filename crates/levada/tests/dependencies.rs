@@ -10,7 +10,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("graph", &["core"]),
     ("network", &["core"]),
     ("state", &["core"]),
-    ("runtime", &["graph", "network", "state", "core"]),
+    ("checkpoint", &["state", "core"]),
+    (
+        "runtime",
+        &["graph", "network", "state", "checkpoint", "core"],
+    ),
     ("operators", &["runtime", "state", "core"]),
     ("connectors", &["runtime", "state", "core"]),
     (
@@ -21,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "runtime",
             "graph",
             "state",
+            "checkpoint",
             "core",
         ],
     ),
