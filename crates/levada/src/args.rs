@@ -10,6 +10,7 @@ use bytesize::ByteSize;
 use clap::{Args, Command, FromArgMatches, ValueEnum};
 
 use levada_core::KeyGroups;
+use levada_runtime::Restart;
 
 use crate::error::{Error, Result};
 
@@ -64,7 +65,72 @@ pub struct CommonFlags {
     /// Write the report at the end as JSON, to standard error or to a file
     #[arg(long, value_name = "json[=FILE]")]
     pub report: Option<ReportTo>,
+
+    /// Checkpoints and where the job goes on.
+    #[command(flatten)]
+    pub checkpoints: CheckpointFlags,
 }
+
+/// The flags about checkpoints.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Checkpoints")]
+pub struct CheckpointFlags {
+    /// Take checkpoints in this directory, which is this job's alone
+    #[arg(long, value_name = "DIR")]
+    pub checkpoint_dir: Option<PathBuf>,
+
+    /// How often to take one [default: 10s]
+    #[arg(long, value_name = "TIME", value_parser = some_time, requires = "checkpoint_dir")]
+    pub checkpoint_every: Option<Duration>,
+
+    /// How long one may take until it is given up [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = some_time, requires = "checkpoint_dir")]
+    pub checkpoint_timeout: Option<Duration>,
+
+    /// The least time between the end of one and the beginning of the next [default: 0]
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "checkpoint_dir")]
+    pub checkpoint_pause: Option<Duration>,
+
+    /// How many to keep [default: 2]
+    #[arg(long, value_name = "N", value_parser = at_least_one, requires = "checkpoint_dir")]
+    pub checkpoints_retained: Option<NonZeroUsize>,
+
+    /// How many in a row may fail before the job does [default: any number]
+    #[arg(long, value_name = "N", requires = "checkpoint_dir")]
+    pub checkpoint_failures: Option<u32>,
+
+    /// How long barriers wait behind records before they overtake them, or `never` [default: 100ms]
+    #[arg(long, value_name = "TIME", value_parser = patience, requires = "checkpoint_dir")]
+    pub alignment_timeout: Option<Patience>,
+
+    /// Do not wait for barriers: after a failure some records may be processed twice
+    #[arg(
+        long,
+        requires = "checkpoint_dir",
+        conflicts_with = "alignment_timeout"
+    )]
+    pub at_least_once: bool,
+
+    /// Go on from the latest checkpoint in the directory, or from the one at a path
+    #[arg(long, value_name = "latest|PATH")]
+    pub from: Option<PathBuf>,
+
+    /// Drop the state of operators that the job does not have any more
+    #[arg(long, requires = "from")]
+    pub allow_dropped: bool,
+
+    /// Go back behind output that has been committed: it will be there twice
+    #[arg(long, requires = "from")]
+    pub allow_duplicates: bool,
+
+    /// What to do after a failure: none, fixed:TIMES:DELAY, or exponential [default: none]
+    #[arg(long, value_name = "STRATEGY", value_parser = restart)]
+    pub restart: Option<Restart>,
+}
+
+/// How long something waits, if it does not wait for ever.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Patience(pub Option<Duration>);
 
 /// How a plan is printed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
@@ -103,6 +169,35 @@ fn duration(text: &str) -> std::result::Result<Duration, String> {
         return Ok(Duration::ZERO);
     }
     humantime::parse_duration(text).map_err(|error| format!("{error}; say for example 100ms"))
+}
+
+fn some_time(text: &str) -> std::result::Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("expected a time that is not zero".to_owned()),
+        time => Ok(time),
+    }
+}
+
+fn patience(text: &str) -> std::result::Result<Patience, String> {
+    match text {
+        "never" => Ok(Patience(None)),
+        text => Ok(Patience(Some(duration(text)?))),
+    }
+}
+
+fn restart(text: &str) -> std::result::Result<Restart, String> {
+    let parts: Vec<_> = text.split(':').collect();
+    match parts[..] {
+        ["none"] => Ok(Restart::None),
+        ["exponential"] => Ok(Restart::exponential()),
+        ["fixed", times, delay] => Ok(Restart::Fixed {
+            restarts_max: times
+                .parse()
+                .map_err(|_| format!("`{times}` is no number of restarts"))?,
+            delay: duration(delay)?,
+        }),
+        _ => Err("expected `none`, `exponential`, or for example `fixed:3:10s`".to_owned()),
+    }
 }
 
 fn at_least_one(text: &str) -> std::result::Result<NonZeroUsize, String> {

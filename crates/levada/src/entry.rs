@@ -15,7 +15,7 @@ use crate::error::{Error, JobResult, Result};
 use crate::job::Job;
 use crate::logs;
 use crate::progress::Progress;
-use crate::report::Report;
+use crate::report::{Outcome, Report};
 use crate::runner::{Handle, Prepared, Runner};
 
 /// Runs a job as a program: parses the command line, runs the job or prints its plan, shows progress and a report on
@@ -90,13 +90,27 @@ fn watch(handle: Handle, cancel: &AtomicBool) -> (Report, Result) {
     while !handle.wait_for(LOOK) {
         age += LOOK;
         progress.show(|| handle.metrics(), age);
+        while let Ok(event) = handle.events().try_recv() {
+            progress.tell(&event);
+        }
         if !cancelled && cancel.load(Ordering::Relaxed) {
             cancelled = true;
-            handle.cancel();
+            // Without checkpoints, or if the last one fails, the job is given up where it is.
+            if handle.stop().is_err() {
+                handle.cancel();
+            }
         }
     }
+    while let Ok(event) = handle.events().try_recv() {
+        progress.tell(&event);
+    }
     progress.end();
-    handle.end()
+    let (report, result) = handle.end();
+    // It has stopped before its end, because it was asked to.
+    if cancelled && report.outcome == Outcome::Stopped {
+        return (report, Err(Error::Run(levada_runtime::Error::Cancelled)));
+    }
+    (report, result)
 }
 
 fn write_report(report: &Report, to: Option<&ReportTo>) -> Result {

@@ -98,6 +98,12 @@ impl From<levada_runtime::Error> for Error {
     }
 }
 
+impl From<levada_runtime::embedded::NotTaken> for Error {
+    fn from(error: levada_runtime::embedded::NotTaken) -> Self {
+        Self::Program(error.into())
+    }
+}
+
 impl From<clap::Error> for Error {
     fn from(error: clap::Error) -> Self {
         Self::Usage(Box::new(error))

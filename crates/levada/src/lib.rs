@@ -74,10 +74,13 @@ pub use levada_operators::{
     OutputEmitter, Permanent, Process, Reducer, ReducingState, SharedContext, SideOutput, Timer,
     Ttl, ValueState, WatermarkGenerator, Watermarks, aggregate, time,
 };
+pub use levada_runtime::checkpoint::{
+    Allowed, CheckpointMetrics, CheckpointOptions, CheckpointSummary, StartAt,
+};
 pub use levada_runtime::metrics;
 pub use levada_runtime::{
-    Discovery, Drain, Environment, Event, Intake, Reader, ReaderContext, Sink, SinkContext, Source,
-    SourceContext, Status, Writer,
+    Discovery, Drain, Environment, Event, Intake, Reader, ReaderContext, Restart, Sink,
+    SinkContext, Source, SourceContext, Status, Writer,
 };
 pub use pipe::Pipe;
 pub use report::{Outcome, Report};

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use levada_runtime::Event;
 use levada_runtime::metrics::JobMetrics;
 
 use crate::report::{Count, per_second};
@@ -71,6 +72,21 @@ impl Progress {
                 bar.tick();
             }
             None => print(&text),
+        }
+    }
+
+    /// Says what has happened, if whoever watches should know.
+    pub(crate) fn tell(&self, event: &Event) {
+        let is_worth_it = matches!(
+            event,
+            Event::Beginning { .. } | Event::CheckpointFailed { .. } | Event::Restarting { .. }
+        );
+        if !is_worth_it {
+            return;
+        }
+        match &self.bar {
+            Some(bar) => bar.println(event.to_string()),
+            None => print(&event.to_string()),
         }
     }
 

@@ -27,6 +27,8 @@ pub struct Report {
 pub enum Outcome {
     /// All input was read, and all output committed.
     Finished,
+    /// It has stopped at a checkpoint, as it was asked to, and can go on from there.
+    Stopped,
     /// It was cancelled.
     Cancelled,
     /// It failed.
@@ -37,8 +39,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub(crate) fn of(result: &Result) -> Self {
+    pub(crate) fn of(result: &Result, metrics: &JobMetrics) -> Self {
+        let checkpoints = metrics.checkpoints.as_ref();
         match result {
+            Ok(()) if checkpoints.is_some_and(|of| of.stopped) => Self::Stopped,
             Ok(()) => Self::Finished,
             Err(Error::Run(levada_runtime::Error::Cancelled)) => Self::Cancelled,
             Err(error) => Self::Failed {
@@ -68,6 +72,7 @@ impl fmt::Display for Report {
         let read = self.metrics.records_read();
         let outcome = match self.outcome {
             Outcome::Finished => "finished in",
+            Outcome::Stopped => "stopped at a checkpoint after",
             Outcome::Cancelled => "cancelled after",
             Outcome::Failed { .. } => "failed after",
         };
@@ -124,6 +129,7 @@ impl fmt::Display for Report {
                 )?;
             }
         }
+        self.fmt_checkpoints(f)?;
         self.fmt_user(f)?;
         match self.metrics.bottleneck() {
             Some(bottleneck) if self.is_worth_telling(&bottleneck) => writeln!(f, "{bottleneck}"),
@@ -136,6 +142,30 @@ impl Report {
     /// A wait of less than a hundredth of the time is no bottleneck, but a queue doing its work.
     fn is_worth_telling(&self, bottleneck: &Bottleneck) -> bool {
         bottleneck.waited_nanos > self.metrics.age_nanos / 100
+    }
+
+    /// What became of checkpoints, if there were any.
+    fn fmt_checkpoints(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(checkpoints) = &self.metrics.checkpoints else {
+            return Ok(());
+        };
+        write!(
+            f,
+            "checkpoints: {} complete, {} failed",
+            Count(checkpoints.completed),
+            Count(checkpoints.failed)
+        )?;
+        if let Some(last) = &checkpoints.last {
+            write!(
+                f,
+                "; at most {:?} to the last task and {:?} to durable; the last one, {}, has {}",
+                Duration::from_nanos(checkpoints.saved_nanos_max),
+                Duration::from_nanos(checkpoints.durable_nanos_max),
+                last.number,
+                Bytes(last.bytes),
+            )?;
+        }
+        writeln!(f)
     }
 
     /// The metrics that the program names, a line each; counters and gauges of an operator's subtasks share one.

@@ -2,16 +2,18 @@
 
 use std::ffi::OsString;
 use std::num::{NonZeroU16, NonZeroUsize};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use levada_core::KeyGroups;
 use levada_graph::{BufferOptions, Plan, PlanOptions};
+use levada_runtime::checkpoint::{Allowed, CheckpointOptions, CheckpointSummary, StartAt};
 use levada_runtime::metrics::JobMetrics;
 use levada_runtime::wiring::Program;
-use levada_runtime::{Environment, Event, RunOptions, embedded};
+use levada_runtime::{Environment, Event, Restart, RunOptions, embedded};
 
-use crate::args::CommonFlags;
+use crate::args::{CheckpointFlags, CommonFlags, Patience};
 use crate::error::{Error, JobResult, Result};
 use crate::job::Job;
 use crate::report::{Outcome, Report};
@@ -139,6 +141,34 @@ impl Runner {
         self
     }
 
+    /// Takes checkpoints. The flags of the command line count more.
+    #[must_use]
+    pub fn checkpoints(mut self, checkpoints: CheckpointOptions) -> Self {
+        self.options.checkpoints = Some(checkpoints);
+        self
+    }
+
+    /// Where the job begins: at its beginning, unless it is set.
+    #[must_use]
+    pub fn start_at(mut self, start: StartAt) -> Self {
+        self.options.from = start;
+        self
+    }
+
+    /// What the job may lose or repeat when it goes on from a checkpoint: nothing, unless it is set.
+    #[must_use]
+    pub fn allow(mut self, allowed: Allowed) -> Self {
+        self.options.allowed = allowed;
+        self
+    }
+
+    /// What becomes of the job after a failure: it has failed, unless it is set.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.options.restart = restart;
+        self
+    }
+
     /// The world outside the job, instead of the operating system.
     #[must_use]
     pub fn environment(mut self, environment: Environment) -> Self {
@@ -187,6 +217,7 @@ impl Runner {
         if flags.throttle.is_some() {
             run_options.throttle = flags.throttle;
         }
+        apply(&flags.checkpoints, &mut run_options);
         Ok(Prepared {
             program: built.program,
             plan,
@@ -212,6 +243,36 @@ impl Runner {
     pub fn run<R: JobResult>(&self, job: impl Fn(&Job) -> R) -> Result<Report> {
         self.start(job)?.wait()
     }
+}
+
+/// What the command line says of checkpoints.
+fn apply(flags: &CheckpointFlags, options: &mut RunOptions) {
+    if let Some(dir) = &flags.checkpoint_dir {
+        match &mut options.checkpoints {
+            Some(checkpoints) => checkpoints.dir.clone_from(dir),
+            none => *none = Some(CheckpointOptions::new(dir)),
+        }
+    }
+    if let Some(checkpoints) = &mut options.checkpoints {
+        checkpoints.every = flags.checkpoint_every.or(checkpoints.every);
+        checkpoints.timeout = flags.checkpoint_timeout.unwrap_or(checkpoints.timeout);
+        checkpoints.pause_min = flags.checkpoint_pause.unwrap_or(checkpoints.pause_min);
+        let retained = flags.checkpoints_retained.map(NonZeroUsize::get);
+        checkpoints.retained = retained.unwrap_or(checkpoints.retained);
+        checkpoints.failures_max = flags.checkpoint_failures.or(checkpoints.failures_max);
+        if let Some(Patience(timeout)) = flags.alignment_timeout {
+            checkpoints.alignment_timeout = timeout;
+        }
+        checkpoints.exactly_once &= !flags.at_least_once;
+    }
+    match &flags.from {
+        Some(path) if path.as_os_str() == "latest" => options.from = StartAt::Latest,
+        Some(path) => options.from = StartAt::Path(path.clone()),
+        None => {}
+    }
+    options.allowed.dropped |= flags.allow_dropped;
+    options.allowed.duplicates |= flags.allow_duplicates;
+    options.restart = flags.restart.unwrap_or(options.restart);
 }
 
 impl Default for Runner {
@@ -257,7 +318,7 @@ impl Prepared {
     /// If a source, sink or operator cannot be opened, or a thread cannot be started.
     pub fn start(self) -> Result<Handle> {
         let handle = embedded::start(
-            &self.program,
+            self.program,
             self.plan,
             &self.environment,
             &self.options,
@@ -284,6 +345,39 @@ impl Handle {
         self.handle.cancel();
     }
 
+    /// Takes a savepoint: a checkpoint in a directory of its own, which is made and must be empty. Waits for it.
+    ///
+    /// # Errors
+    /// If it fails, the job ends before, or it takes no checkpoints.
+    pub fn savepoint(&self, dir: impl Into<PathBuf>) -> Result<CheckpointSummary> {
+        Ok(self.handle.savepoint(dir)?)
+    }
+
+    /// Takes a savepoint and stops the job there: what comes after it is not read, and what comes before it is committed. Waits
+    /// for the savepoint; the job ends soon after, without an error.
+    ///
+    /// # Errors
+    /// If it fails; then the job goes on. If the job ends before, or takes no checkpoints.
+    pub fn stop_with_savepoint(&self, dir: impl Into<PathBuf>) -> Result<CheckpointSummary> {
+        Ok(self.handle.stop_with_savepoint(dir)?)
+    }
+
+    /// Takes a last checkpoint and stops the job there. Waits for the checkpoint.
+    ///
+    /// # Errors
+    /// As [`stop_with_savepoint`](Handle::stop_with_savepoint).
+    pub fn stop(&self) -> Result<CheckpointSummary> {
+        Ok(self.handle.stop()?)
+    }
+
+    /// Takes a checkpoint now. Waits for it.
+    ///
+    /// # Errors
+    /// As [`savepoint`](Handle::savepoint).
+    pub fn checkpoint(&self) -> Result<CheckpointSummary> {
+        Ok(self.handle.checkpoint()?)
+    }
+
     /// Waits for the job to end and for all of its threads.
     ///
     /// # Errors
@@ -298,11 +392,12 @@ impl Handle {
     /// # Errors
     /// As [`wait`](Handle::wait).
     pub fn end(self) -> (Report, Result) {
-        let registry = self.handle.registry();
-        let result = self.handle.wait().map_err(Error::from);
+        let (registry, result) = self.handle.end();
+        let result = result.map_err(Error::from);
+        let metrics = registry.metrics();
         let report = Report {
-            outcome: Outcome::of(&result),
-            metrics: registry.metrics(),
+            outcome: Outcome::of(&result, &metrics),
+            metrics,
         };
         (report, result)
     }

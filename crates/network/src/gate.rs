@@ -242,6 +242,13 @@ impl<T> Gate<T> {
         self.taken_ahead.pop_front()
     }
 
+    /// Whether a barrier has overtaken that has not been taken.
+    #[inline]
+    #[must_use]
+    pub fn has_ahead(&self) -> bool {
+        !self.taken_ahead.is_empty() || self.shared.urgent.load(Ordering::Acquire)
+    }
+
     /// Receives nothing more from a channel until [`Gate::unblock`].
     pub fn block(&mut self, channel: u32) {
         self.blocked[channel as usize] = true;

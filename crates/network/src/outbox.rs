@@ -308,6 +308,18 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
         Ok(())
     }
 
+    /// Whether a barrier that was sent in its order has been delivered on every channel.
+    #[must_use]
+    pub fn has_delivered(&self, barrier: u64) -> bool {
+        let waits = |channel: &Channel<T>| {
+            let mut queue = channel.queue.iter();
+            queue.any(|element| {
+                matches!(element, Element::Control(Control::Barrier(number)) if *number == barrier)
+            })
+        };
+        !self.channels.iter().any(waits)
+    }
+
     /// Makes room where there is none, for what must go on without: what is full waits in its queue, beyond the bound and
     /// counted as overdraft. [`Room::Full`] if that is used up.
     pub fn make_room(&mut self) -> Room {

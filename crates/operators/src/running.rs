@@ -141,6 +141,9 @@ where
         if self.next.resume(turn).is_full() {
             return Room::Full;
         }
+        if turn.is_clearing() {
+            return Room::Free;
+        }
         self.fire(turn)
     }
 

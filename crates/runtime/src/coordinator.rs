@@ -1,11 +1,11 @@
 //! The coordinator of a run: hears from every task, and brings the job to one end.
 //!
 //! ```text
-//!            all prepared or finished            all committed or finished           all finished
-//!  Running ─────────────────────────▶ Committing ────────────────────────▶ Settling ─────────────▶ Ended
-//!     │ failure, cancel                   │ failure                           │ failure
-//!     └──────────────▶ Aborting ◀─────────┴───────────────────────────────────┘
-//!                          └───────────────────────────────────── all finished ──────────────────▶ Ended
+//!            all prepared or finished           last checkpoint complete      all committed or finished
+//!  Running ─────────────────────────▶ Finishing ────────────────────▶ Committing ────────▶ Settling ──▶ Ended
+//!     │ failure, cancel, stop             │ failure                      │ failure            │ failure
+//!     └──────────────▶ Aborting ◀─────────┴──────────────────────────────┴────────────────────┘
+//!                          └───────────────────────────────────── all finished ────────────────────────▶ Ended
 //! ```
 //!
 //! Sinks commit first; then the sources that keep how far they have been read do so. In the other order a crash in between
@@ -16,8 +16,9 @@
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
-use levada_core::Origin;
+use levada_core::{Clock, Moment, Origin};
 
+use crate::checkpoint::{Asked, CheckpointMetrics, Decision, Purpose, Schedule, Tasks};
 use crate::error::Error;
 use crate::event::Event;
 use crate::task::{Command, Report, TaskCell};
@@ -32,12 +33,17 @@ pub struct Coordinator {
     phase: Phase,
     /// By task.
     state: Vec<State>,
+    /// Takes checkpoints, if there are any.
+    schedule: Option<Schedule>,
+    clock: Arc<dyn Clock>,
     outcome: Result<(), Error>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
     Running,
+    /// The last checkpoint is being taken.
+    Finishing,
     Committing,
     Settling,
     Aborting,
@@ -57,8 +63,12 @@ impl Coordinator {
         commands: Vec<Sender<Command>>,
         reports: Receiver<Report>,
         nodes: Vec<Arc<dyn NodeFactory>>,
+        schedule: Option<Schedule>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         Self {
+            schedule,
+            clock,
             state: vec![State::Running; tasks.len()],
             tasks,
             commands,
@@ -74,6 +84,12 @@ impl Coordinator {
         &self.reports
     }
 
+    /// Whether reports have arrived that nobody has taken.
+    #[must_use]
+    pub fn has_reports(&self) -> bool {
+        !self.reports.is_empty()
+    }
+
     /// Takes all reports that have arrived. Returns what is worth telling.
     pub fn hear(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
@@ -86,10 +102,15 @@ impl Coordinator {
     /// Takes one report.
     pub(crate) fn take(&mut self, report: Report) -> Vec<Event> {
         let mut events = Vec::new();
+        let now = self.clock.now();
+        let mut decision = Decision::GoOn;
         match report {
             Report::Prepared(task) => self.state[task] = State::Prepared,
             Report::Committed(task) => self.state[task] = State::Committed,
-            Report::Finished(task) => self.state[task] = State::Ended,
+            Report::Finished(task) => {
+                self.state[task] = State::Ended;
+                decision = self.schedule(|schedule, tasks| schedule.ended(task, now, tasks));
+            }
             Report::Failed(task, failure) => {
                 self.state[task] = State::Ended;
                 events.push(Event::TaskFailed {
@@ -99,12 +120,35 @@ impl Coordinator {
                 });
                 self.abort(Err(failure.into()));
             }
+            Report::Saved(task, number, saved) => {
+                self.schedule(|schedule, tasks| {
+                    schedule.saved(task, number, saved, now, tasks);
+                    Decision::GoOn
+                });
+            }
+            Report::EpochCommitted(task, number) => {
+                decision = self.schedule(|schedule, tasks| schedule.committed(task, number, tasks));
+            }
+            Report::Written(number, result) => {
+                decision = self.schedule(|schedule, tasks| {
+                    let (told, decision) = schedule.written(number, result, now, tasks);
+                    events.extend(told);
+                    decision
+                });
+            }
         }
+        self.decide(decision, &mut events);
         let all_prepared = self.state.iter().all(|state| *state != State::Running);
         if self.phase == Phase::Running && all_prepared {
-            self.phase = Phase::Committing;
-            events.push(Event::Committing);
-            self.tell_all(State::Prepared, Command::Commit);
+            self.phase = Phase::Finishing;
+            match &mut self.schedule {
+                Some(schedule) => schedule.ask(Asked {
+                    purpose: Purpose::Final,
+                    stops: false,
+                    answer: None,
+                }),
+                None => self.commit(&mut events),
+            }
         }
         let mut states = self.state.iter();
         let all_committed = states.all(|state| matches!(state, State::Committed | State::Ended));
@@ -113,6 +157,79 @@ impl Coordinator {
             self.tell_all(State::Committed, Command::Settle);
         }
         events
+    }
+
+    /// Takes checkpoints that are due. To be called when [`due`](Self::due) says, and after reports.
+    pub fn tick(&mut self) -> Vec<Event> {
+        let mut events = Vec::new();
+        if !matches!(self.phase, Phase::Running | Phase::Finishing) {
+            return events;
+        }
+        let now = self.clock.now();
+        let decision = self.schedule(|schedule, tasks| {
+            let (told, decision) = schedule.tick(now, tasks);
+            events.extend(told);
+            decision
+        });
+        self.decide(decision, &mut events);
+        events
+    }
+
+    /// When something is due, if no report comes before.
+    #[must_use]
+    pub fn due(&self) -> Option<Moment> {
+        match self.phase {
+            Phase::Running | Phase::Finishing => self.schedule.as_ref()?.due(),
+            Phase::Committing | Phase::Settling | Phase::Aborting => None,
+        }
+    }
+
+    /// Asks for a checkpoint; what comes of it goes to whoever asked. False if there are none in this run.
+    pub fn ask(&mut self, asked: Asked) -> bool {
+        match &mut self.schedule {
+            Some(schedule) if matches!(self.phase, Phase::Running | Phase::Finishing) => {
+                schedule.ask(asked);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// What is counted of checkpoints.
+    #[must_use]
+    pub fn checkpoints(&self) -> Option<&CheckpointMetrics> {
+        self.schedule.as_ref().map(Schedule::metrics)
+    }
+
+    fn schedule(&mut self, act: impl FnOnce(&mut Schedule, &Tasks<'_>) -> Decision) -> Decision {
+        let Some(schedule) = &mut self.schedule else {
+            return Decision::GoOn;
+        };
+        let tasks = Tasks {
+            is_live: &|task| self.state[task] != State::Ended,
+            wake: &|task| self.tasks[task].wake(),
+        };
+        act(schedule, &tasks)
+    }
+
+    fn decide(&mut self, decision: Decision, events: &mut Vec<Event>) {
+        match decision {
+            Decision::GoOn => {}
+            Decision::Finish if self.phase == Phase::Finishing => self.commit(events),
+            Decision::Finish => {}
+            Decision::Stop => {
+                events.push(Event::Stopped);
+                self.abort(Ok(()));
+            }
+            Decision::Fail(reason) => self.abort(Err(Error::NoCheckpoint { reason })),
+        }
+    }
+
+    /// Lets all sinks commit, for good.
+    fn commit(&mut self, events: &mut Vec<Event>) {
+        self.phase = Phase::Committing;
+        events.push(Event::Committing);
+        self.tell_all(State::Prepared, Command::Commit);
     }
 
     /// Gives up the run, unless its sinks are committing: some may have by now, so the others must too.
@@ -178,6 +295,9 @@ impl Coordinator {
             return;
         }
         self.phase = Phase::Aborting;
+        if let Some(schedule) = &mut self.schedule {
+            schedule.stop();
+        }
         for node in &self.nodes {
             node.cancel();
         }

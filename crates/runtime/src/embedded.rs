@@ -6,34 +6,35 @@
 //! | `levada-own-N` | polls one task that may block |
 //! | `levada-network` | wakes the tasks that wait for sockets, while there are some |
 //! | `levada-async` | runs futures, if there are some |
-//! | `levada-coordinator` | hears from all tasks, ends the run, joins all other threads |
+//! | `levada-checkpoint` | writes checkpoints, if there are any |
+//! | `levada-coordinator` | hears from all tasks, ends the run, joins all other threads, and starts it again if it is to |
 //!
 //! The handle joins the coordinator, so that no thread is left when [`Handle::wait`] returns.
 
+mod attempt;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, tick};
-use levada_core::executor::Executor;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use levada_core::sync::Mutex;
 use levada_graph::Plan;
 
-use crate::coordinator::Coordinator;
+use crate::checkpoint::{Asked, CheckpointSummary, Purpose, Setup, Start, StartAt};
+use crate::embedded::attempt::Running;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::event::Event;
-use crate::launch::{RunOptions, launch};
+use crate::launch::RunOptions;
 use crate::metrics::{JobMetrics, Registry};
-use crate::scheduler::{OwnThread, Pool, Schedule, Workers};
-use crate::task::TaskCell;
+use crate::restart::Restarts;
 use crate::thread::{self, Joined};
 use crate::wiring::Program;
 
 /// Events that nobody has read yet; later ones are dropped and counted.
 const EVENTS_MAX: usize = 1_024;
-
-/// How long a task that blocks has to come back after a cancel.
-const STOP_SECONDS: u64 = 30;
 
 /// A job that runs on threads of this process.
 pub struct Handle {
@@ -41,63 +42,68 @@ pub struct Handle {
     done: Receiver<()>,
     events: Receiver<Event>,
     events_lost: Arc<AtomicU64>,
-    registry: Arc<Registry>,
+    registry: Arc<Mutex<Arc<Registry>>>,
     coordinator: Option<Joined>,
     outcome: Receiver<Result<(), Error>>,
 }
 
-enum Request {
+/// What a handle asks of the run.
+pub(crate) enum Request {
     Cancel,
+    Checkpoint(Asked),
 }
+
+/// Why there is no checkpoint where one was wanted.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NotTaken(pub String);
+
+impl std::fmt::Display for NotTaken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "no checkpoint was taken: {}", self.0)
+    }
+}
+
+impl std::error::Error for NotTaken {}
 
 /// Starts a job on `threads` worker threads and as many threads of their own as it has tasks that may block.
 ///
 /// # Errors
-/// If a source, sink or operator cannot be opened, or a thread cannot be started.
+/// If the directory of checkpoints cannot be used, the job cannot go on from the checkpoint that it is to, a source, sink or
+/// operator cannot be opened, or a thread cannot be started.
 pub fn start(
-    program: &Program,
+    program: Program,
     plan: Plan,
     environment: &Environment,
     options: &RunOptions,
     threads: usize,
 ) -> Result<Handle, Error> {
-    let environment = &Environment {
-        executor: environment.executor.for_run(),
-        ..environment.clone()
-    };
-    let pool = Pool::new(threads, Arc::clone(&environment.clock));
-    let mut own = Vec::new();
-    let launched = launch(program, plan, environment, options, &mut |stage, _| {
-        if stage.own_thread {
-            let thread = OwnThread::new(Arc::clone(&environment.clock));
-            own.push(Some(Arc::clone(&thread)));
-            thread as Arc<dyn Schedule>
-        } else {
-            own.push(None);
-            Arc::clone(&pool) as Arc<dyn Schedule>
-        }
-    })
-    .inspect_err(|_| {
-        environment.executor.stop(Duration::from_secs(STOP_SECONDS));
-    })?;
-    let tasks = launched.tasks().to_vec();
-    let (coordinator, registry) = launched.into_parts();
     let (requests, asked) = bounded(4);
     let (finished, done) = bounded(0);
     let (outcome_sender, outcome) = bounded(1);
     let (event_sender, events) = bounded(EVENTS_MAX);
-    let events_lost = Arc::new(AtomicU64::new(0));
-    let run = Run {
-        coordinator,
-        pool,
-        executor: Arc::clone(&environment.executor),
-        threads: own.into_iter().zip(tasks).collect(),
-        asked,
+    let teller = Teller {
         events: event_sender,
-        events_lost: Arc::clone(&events_lost),
+        lost: Arc::new(AtomicU64::new(0)),
     };
+    let checkpoints = options.checkpoints.clone();
+    let setup = checkpoints.map(|checkpoints| Setup::open(checkpoints, environment));
+    let mut supervisor = Supervisor {
+        program,
+        plan: Arc::new(plan),
+        environment: environment.clone(),
+        options: options.clone(),
+        threads,
+        setup: setup.transpose()?,
+        asked,
+        teller,
+        attempt: 0,
+    };
+    let events_lost = Arc::clone(&supervisor.teller.lost);
+    let first = supervisor.launch()?;
+    let registry = Arc::new(Mutex::new(Arc::clone(first.registry())));
+    let seen = Arc::clone(&registry);
     let coordinator = thread::start("levada-coordinator".to_owned(), move || {
-        let outcome = run.drive();
+        let outcome = supervisor.drive(first, &seen);
         // The channel holds one outcome, and this is it.
         let _ = outcome_sender.try_send(outcome);
         drop(finished);
@@ -120,12 +126,69 @@ impl Handle {
         let _ = self.requests.try_send(Request::Cancel);
     }
 
+    /// Takes a savepoint: a checkpoint in a directory of its own, which is made and must be empty. Waits for it.
+    ///
+    /// # Errors
+    /// If it fails, the job ends before, or it takes no checkpoints.
+    pub fn savepoint(&self, dir: impl Into<PathBuf>) -> Result<CheckpointSummary, NotTaken> {
+        self.take(Purpose::Savepoint(dir.into()), false)
+    }
+
+    /// Takes a savepoint and stops the job there: nothing that comes after it is read, and its output is committed. Waits for
+    /// the savepoint; the job ends soon after, without an error.
+    ///
+    /// # Errors
+    /// If it fails; then the job goes on. If the job ends before, or takes no checkpoints.
+    pub fn stop_with_savepoint(
+        &self,
+        dir: impl Into<PathBuf>,
+    ) -> Result<CheckpointSummary, NotTaken> {
+        self.take(Purpose::Savepoint(dir.into()), true)
+    }
+
+    /// Takes a last checkpoint and stops the job there. Waits for the checkpoint.
+    ///
+    /// # Errors
+    /// As [`stop_with_savepoint`](Self::stop_with_savepoint).
+    pub fn stop(&self) -> Result<CheckpointSummary, NotTaken> {
+        self.take(Purpose::Recovery, true)
+    }
+
+    /// Takes a checkpoint now. Waits for it.
+    ///
+    /// # Errors
+    /// As [`savepoint`](Self::savepoint).
+    pub fn checkpoint(&self) -> Result<CheckpointSummary, NotTaken> {
+        self.take(Purpose::Recovery, false)
+    }
+
+    fn take(&self, purpose: Purpose, stops: bool) -> Result<CheckpointSummary, NotTaken> {
+        let (answer, answered) = bounded(1);
+        let asked = Asked {
+            purpose,
+            stops,
+            answer: Some(answer),
+        };
+        let ended = || NotTaken("the job has ended".to_owned());
+        self.requests
+            .send(Request::Checkpoint(asked))
+            .map_err(|_| ended())?;
+        let result = answered.recv().map_err(|_| ended())?;
+        result.map_err(NotTaken)
+    }
+
     /// Waits for the job to end and for all of its threads.
     ///
     /// # Errors
     /// The first thing that went wrong, or [`Error::Cancelled`].
     pub fn wait(mut self) -> Result<(), Error> {
         self.finish()
+    }
+
+    /// Waits for the job to end and for all of its threads. Returns what has been counted, too.
+    pub fn end(mut self) -> (Arc<Registry>, Result<(), Error>) {
+        let outcome = self.finish();
+        (self.registry(), outcome)
     }
 
     /// Waits at most for `timeout`; true if the job has ended.
@@ -138,16 +201,16 @@ impl Handle {
         )
     }
 
-    /// What is counted, as of now.
+    /// What is counted, as of now. After a restart it is counted anew.
     #[must_use]
     pub fn metrics(&self) -> JobMetrics {
-        self.registry.metrics()
+        self.registry().metrics()
     }
 
     /// A reader of metrics that outlives the handle.
     #[must_use]
     pub fn registry(&self) -> Arc<Registry> {
-        Arc::clone(&self.registry)
+        Arc::clone(&self.registry.lock())
     }
 
     /// What has happened since the start.
@@ -180,109 +243,149 @@ impl Drop for Handle {
     }
 }
 
-/// What the coordinator's thread drives.
-struct Run {
-    coordinator: Coordinator,
-    pool: Arc<Pool>,
-    executor: Arc<dyn Executor>,
-    /// Each task, with the scheduler that is its own, if it has one.
-    threads: Vec<(Option<Arc<OwnThread>>, Arc<TaskCell>)>,
-    asked: Receiver<Request>,
+/// Tells whoever watches what happens.
+#[derive(Clone)]
+pub(crate) struct Teller {
     events: Sender<Event>,
-    events_lost: Arc<AtomicU64>,
+    lost: Arc<AtomicU64>,
 }
 
-impl Run {
-    fn drive(mut self) -> Result<(), Error> {
-        let tasks = self.threads.len();
-        let (workers, own) = self.start_threads();
-        self.tell(Event::Started { tasks });
-        if self.coordinate() {
-            if let Some(workers) = workers {
-                workers.join();
-            }
-            own.into_iter().for_each(Joined::join);
-        }
-        // Else some threads are in the user's code or in a system call; they are left behind, and their tasks named.
-        if !self.executor.stop(Duration::from_secs(STOP_SECONDS)) {
-            tracing::error!(
-                "a future that blocks its thread is left behind, and the thread with it"
-            );
-        }
-        self.tell(Event::Ended);
-        self.coordinator.into_outcome()
-    }
-
-    /// Starts the threads. A task whose thread cannot be started is lost, and the run with it.
-    fn start_threads(&mut self) -> (Option<Workers>, Vec<Joined>) {
-        let mut workers = None;
-        if self.threads.iter().any(|(own, _)| own.is_none()) {
-            match self.pool.start() {
-                Ok(started) => workers = Some(started),
-                Err(error) => {
-                    for (own, task) in &self.threads {
-                        if own.is_none() {
-                            self.coordinator.lose(task.id(), error.clone());
-                        }
-                    }
-                }
-            }
-        }
-        let mut threads = Vec::new();
-        for (own, task) in &self.threads {
-            if let Some(own) = own {
-                match own.start(Arc::clone(task)) {
-                    Ok(thread) => threads.push(thread),
-                    Err(error) => self.coordinator.lose(task.id(), error),
-                }
-            }
-        }
-        (workers, threads)
-    }
-
-    /// Brings all tasks to their end; false if some do not stop.
-    fn coordinate(&mut self) -> bool {
-        let reports = self.coordinator.reports().clone();
-        let asked = self.asked.clone();
-        let second = tick(Duration::from_secs(1));
-        let mut seconds_left = STOP_SECONDS;
-        while !self.coordinator.is_done() {
-            select! {
-                recv(reports) -> report => {
-                    for event in report.map(|report| self.coordinator.take(report)).into_iter().flatten() {
-                        self.tell(event);
-                    }
-                }
-                recv(asked) -> request => {
-                    // Without a handle nobody waits for the job: it is cancelled like one that was asked to.
-                    if let Ok(Request::Cancel) = request {
-                        self.tell(Event::Cancelling);
-                    }
-                    self.coordinator.cancel();
-                }
-                recv(second) -> _ => {
-                    if self.coordinator.is_aborting() {
-                        seconds_left -= 1;
-                    }
-                    if seconds_left == 0 {
-                        let operators = self.coordinator.give_up(STOP_SECONDS);
-                        self.tell(Event::Stuck { operators });
-                        return false;
-                    }
-                }
-            }
-        }
-        true
-    }
-
-    fn tell(&self, event: Event) {
+impl Teller {
+    pub(crate) fn tell(&self, event: Event) {
         match event {
             // A failure is the result of the run; whoever waits for it learns of it there.
             Event::Stuck { .. } => tracing::error!("{event}"),
+            Event::CheckpointFailed { .. } | Event::Restarting { .. } => tracing::warn!("{event}"),
+            Event::CheckpointCompleted(_) => tracing::debug!("{event}"),
             _ => tracing::info!("{event}"),
         }
         if self.events.try_send(event).is_err() {
-            self.events_lost.fetch_add(1, Ordering::Relaxed);
+            self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// Starts the job, and starts it again after a failure.
+struct Supervisor {
+    program: Program,
+    plan: Arc<Plan>,
+    environment: Environment,
+    options: RunOptions,
+    threads: usize,
+    setup: Option<Arc<Setup>>,
+    asked: Receiver<Request>,
+    teller: Teller,
+    /// The number of the last attempt.
+    attempt: u32,
+}
+
+impl Supervisor {
+    /// Launches the next attempt: from where the job is to begin, or from the latest checkpoint that this run has taken.
+    fn launch(&mut self) -> Result<Running, Error> {
+        let is_again = self.attempt > 0;
+        self.attempt += 1;
+        let setup = self.setup.as_deref();
+        let has_taken = is_again && setup.is_some_and(Setup::has_taken);
+        let from = match has_taken {
+            true => &StartAt::Latest,
+            false => &self.options.from,
+        };
+        let start = Start::find(
+            from,
+            setup,
+            self.options.allowed,
+            &self.plan,
+            &self.environment,
+        )?;
+        for remark in start.remarks {
+            self.teller.tell(Event::Beginning { remark });
+        }
+        Running::launch(
+            &self.program,
+            Arc::clone(&self.plan),
+            &self.environment,
+            &self.options,
+            self.threads,
+            crate::launch::Attempt {
+                number: self.attempt,
+                setup: self.setup.clone(),
+                restored: start.restored,
+            },
+        )
+    }
+
+    fn drive(mut self, first: Running, seen: &Mutex<Arc<Registry>>) -> Result<(), Error> {
+        let clock = Arc::clone(&self.environment.clock);
+        let mut restarts = Restarts::new(self.options.restart, clock.now());
+        let mut running = first;
+        let outcome = loop {
+            let outcome = running.drive(&self.asked, &self.teller);
+            let Err(error) = outcome else {
+                break Ok(());
+            };
+            let random = Arc::clone(&self.environment.random);
+            let Some(mut wait) = restart_after(&error, &mut restarts, clock.now(), &*random) else {
+                break Err(error);
+            };
+            let next = loop {
+                self.teller.tell(Event::Restarting {
+                    attempt: self.attempt + 1,
+                    after: wait,
+                });
+                if self.is_cancelled_within(wait) {
+                    break Err(Error::Cancelled);
+                }
+                match self.launch() {
+                    Ok(next) => break Ok(next),
+                    Err(error) => {
+                        match restart_after(&error, &mut restarts, clock.now(), &*random) {
+                            Some(longer) => wait = longer,
+                            None => break Err(error),
+                        }
+                    }
+                }
+            };
+            match next {
+                Ok(next) => {
+                    *seen.lock() = Arc::clone(next.registry());
+                    restarts.started(clock.now());
+                    running = next;
+                }
+                Err(error) => break Err(error),
+            }
+        };
+        self.teller.tell(Event::Ended);
+        outcome
+    }
+
+    /// Waits; true if the job is cancelled meanwhile.
+    fn is_cancelled_within(&self, wait: Duration) -> bool {
+        let timer = crossbeam_channel::after(wait);
+        loop {
+            crossbeam_channel::select! {
+                recv(timer) -> _ => return false,
+                recv(self.asked) -> request => match request {
+                    Ok(Request::Checkpoint(asked)) => {
+                        if let Some(answer) = asked.answer {
+                            let _ = answer.try_send(Err("the job is being started again".to_owned()));
+                        }
+                    }
+                    Ok(Request::Cancel) | Err(_) => return true,
+                },
+            }
+        }
+    }
+}
+
+/// How long to wait before the job is started again after this error; none if it is not.
+fn restart_after(
+    error: &Error,
+    restarts: &mut Restarts,
+    now: levada_core::Moment,
+    random: &dyn levada_core::random::Random,
+) -> Option<Duration> {
+    match error {
+        Error::Failed(_) | Error::NoCheckpoint { .. } => restarts.failed(now, random),
+        _ => None,
     }
 }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use levada_core::{BoxError, Origin};
 
+use crate::checkpoint::CheckpointFailure;
+
 /// Why a task failed.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -182,6 +184,13 @@ pub enum Error {
         /// What the operating system said.
         source: Arc<std::io::Error>,
     },
+    /// The directory of checkpoints cannot be used, or the job cannot go on from the checkpoint that it was to.
+    Checkpoint(CheckpointFailure),
+    /// Checkpoints failed, and the job cannot go on without.
+    NoCheckpoint {
+        /// What went wrong.
+        reason: String,
+    },
     /// No task can run, none waits for a timer, and the job has not ended: only a scheduler with nothing else to wait
     /// for, the simulator's, can see this.
     Deadlock {
@@ -204,6 +213,8 @@ impl fmt::Display for Error {
                 Ok(())
             }
             Self::Thread { name, .. } => write!(f, "the thread `{name}` could not be started"),
+            Self::Checkpoint(failure) => failure.fmt(f),
+            Self::NoCheckpoint { reason } => f.write_str(reason),
             Self::Deadlock { waiting } => write!(f, "no task can run: {waiting}"),
         }
     }
@@ -214,8 +225,18 @@ impl std::error::Error for Error {
         match self {
             Self::Failed(failure) => failure.source(),
             Self::Thread { source, .. } => Some(&**source),
-            Self::Cancelled | Self::Stuck { .. } | Self::Deadlock { .. } => None,
+            Self::Checkpoint(failure) => failure.source(),
+            Self::Cancelled
+            | Self::Stuck { .. }
+            | Self::NoCheckpoint { .. }
+            | Self::Deadlock { .. } => None,
         }
+    }
+}
+
+impl From<CheckpointFailure> for Error {
+    fn from(failure: CheckpointFailure) -> Self {
+        Self::Checkpoint(failure)
     }
 }
 

@@ -1,8 +1,11 @@
 //! What happens to a run, for whoever watches it.
 
 use std::fmt;
+use std::time::Duration;
 
 use levada_core::Origin;
+
+use crate::checkpoint::CheckpointSummary;
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -22,6 +25,29 @@ pub enum Event {
         /// What it said, with its causes.
         message: String,
     },
+    /// Where the job begins: afresh, or from a checkpoint.
+    Beginning {
+        /// In a sentence.
+        remark: String,
+    },
+    /// A checkpoint is complete.
+    CheckpointCompleted(Box<CheckpointSummary>),
+    /// A checkpoint failed or was given up; the job goes on, and the ones before are as good as they were.
+    CheckpointFailed {
+        /// Its number.
+        number: u64,
+        /// What went wrong.
+        reason: String,
+    },
+    /// The job has stopped where it was to.
+    Stopped,
+    /// The job has failed and is started again.
+    Restarting {
+        /// The number of the attempt that begins.
+        attempt: u32,
+        /// When it does.
+        after: Duration,
+    },
     /// The run is being given up because it was cancelled.
     Cancelling,
     /// All input has been read and all sinks have prepared: they commit now.
@@ -40,6 +66,21 @@ impl fmt::Display for Event {
         match self {
             Self::Started { tasks } => write!(f, "{tasks} tasks are running"),
             Self::TaskFailed { message, .. } => f.write_str(message),
+            Self::Beginning { remark } => f.write_str(remark),
+            Self::CheckpointCompleted(summary) => write!(
+                f,
+                "checkpoint {} is complete: {} bytes, durable after {:.1} ms",
+                summary.number,
+                summary.bytes,
+                summary.durable_nanos as f64 / 1e6
+            ),
+            Self::CheckpointFailed { number, reason } => {
+                write!(f, "checkpoint {number} failed: {reason}")
+            }
+            Self::Restarting { attempt, after } => {
+                write!(f, "starts again in {after:.1?}: attempt {attempt}")
+            }
+            Self::Stopped => f.write_str("stopped where it was to"),
             Self::Cancelling => f.write_str("cancelling"),
             Self::Committing => f.write_str("all input has been read, sinks commit"),
             Self::Stuck { operators } => {

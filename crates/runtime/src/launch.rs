@@ -10,17 +10,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
+use levada_checkpoint::{EdgeEntry, JobEntry, Manifest, OperatorEntry, OperatorKind};
 use levada_core::{Origin, Wake};
 use levada_graph::{EdgeId, NodeId, NodeKind, Pattern, Plan, Stage as PlannedStage, StageId};
 use levada_network::{Budget, OutboxOptions};
 
+use crate::checkpoint::{
+    Allowed, ChannelName, CheckpointOptions, CheckpointWriter, Mail, Outlet, Participant, Restore,
+    Restored, Schedule as CheckpointSchedule, Setup, StartAt, TaskDuties, number, template,
+};
 use crate::coordinator::Coordinator;
 use crate::environment::Environment;
 use crate::error::{Failure, guarded};
 use crate::metrics::{Registry, TaskTimes};
 use crate::push::Ending;
+use crate::restart::Restart;
 use crate::scheduler::Schedule;
-use crate::stage::Stage;
+use crate::stage::{EdgeInput, Stage};
 use crate::subtask::Subtask;
 use crate::task::{Command, Duties, Report, TaskCell, TaskWaker};
 use crate::throttle::Throttle;
@@ -35,6 +41,14 @@ pub struct RunOptions {
     pub throttle: Option<f64>,
     /// The most that the emissions of one call of a closure may take while there is no room for them.
     pub overdraft_bytes_max: u64,
+    /// Checkpoints, if they are wanted.
+    pub checkpoints: Option<CheckpointOptions>,
+    /// Where the job begins.
+    pub from: StartAt,
+    /// What it may lose or repeat.
+    pub allowed: Allowed,
+    /// What becomes of it after a failure.
+    pub restart: Restart,
 }
 
 impl Default for RunOptions {
@@ -43,6 +57,10 @@ impl Default for RunOptions {
             buffer_timeout: Duration::from_millis(100),
             throttle: None,
             overdraft_bytes_max: 64 << 20,
+            checkpoints: None,
+            from: StartAt::Beginning,
+            allowed: Allowed::default(),
+            restart: Restart::None,
         }
     }
 }
@@ -52,6 +70,18 @@ pub struct Launched {
     pub(crate) tasks: Vec<Arc<TaskCell>>,
     pub(crate) coordinator: Coordinator,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) writer: Option<CheckpointWriter>,
+}
+
+/// One of the times that a job is started, in one run.
+#[derive(Default)]
+pub struct Attempt {
+    /// Counted from 1; 0 for a job without checkpoints.
+    pub number: u32,
+    /// Where its checkpoints go.
+    pub setup: Option<Arc<Setup>>,
+    /// What it goes on from.
+    pub restored: Option<Arc<Restored>>,
 }
 
 impl Launched {
@@ -61,10 +91,10 @@ impl Launched {
         &self.tasks
     }
 
-    /// The coordinator and what is counted, for whoever drives the tasks.
+    /// The coordinator, what is counted, and who writes checkpoints, for whoever drives them.
     #[must_use]
-    pub fn into_parts(self) -> (Coordinator, Arc<Registry>) {
-        (self.coordinator, self.registry)
+    pub fn into_parts(self) -> (Coordinator, Arc<Registry>, Option<CheckpointWriter>) {
+        (self.coordinator, self.registry, self.writer)
     }
 }
 
@@ -74,12 +104,12 @@ impl Launched {
 /// If a source, a sink or an operator cannot be opened.
 pub fn launch(
     program: &Program,
-    plan: Plan,
+    plan: Arc<Plan>,
     environment: &Environment,
     options: &RunOptions,
+    attempt: Attempt,
     schedule: &mut dyn FnMut(&PlannedStage, usize) -> Arc<dyn Schedule>,
 ) -> Result<Launched, Failure> {
-    let plan = Arc::new(plan);
     let user = program.user.clone();
     let mut registry = Registry::new(Arc::clone(&plan), Arc::clone(&environment.clock), user);
     let now = environment.clock.now();
@@ -118,27 +148,139 @@ pub fn launch(
         shared: HashMap::new(),
         gates: HashMap::new(),
         ports: HashMap::new(),
+        restored: attempt.restored.clone(),
     };
     let stages = wiring.build()?;
+    let run = Arc::clone(&wiring.run);
 
-    let (reports, received) = bounded(tasks.len() * Report::MAX);
+    // And what the writer reports: of the checkpoint that is being taken, and one that was given up.
+    let (reports, received) = bounded(tasks.len() * Report::MAX + 4);
     let mut commands = Vec::new();
     let registry = Arc::new(registry);
-    for (task, Construction { stage, duties }) in tasks.iter().zip(stages) {
+    let mails: Vec<_> = tasks.iter().map(|_| Mail::new()).collect();
+    let mut schedule = None;
+    let mut writer = None;
+    let mut outlet = None;
+    if let Some(setup) = &attempt.setup {
+        let (sender, blocks) = Outlet::new(setup.options().queue_bytes);
+        schedule = Some(CheckpointSchedule::new(
+            Arc::clone(setup),
+            sender.clone(),
+            mails.clone(),
+            task_duties(&plan, stages.iter().map(|built| built.duties)),
+            manifest_of(&plan, &run, attempt.number),
+            attempt.restored.as_ref().map(|of| of.manifest().number),
+            environment.clock.now(),
+        ));
+        writer = Some(CheckpointWriter::new(
+            Arc::clone(setup.directory()),
+            Arc::clone(&environment.disk),
+            Arc::clone(&environment.clock),
+            run,
+            attempt.number,
+            setup.options().retained,
+            blocks,
+            Arc::clone(sender.load()),
+            reports.clone(),
+        ));
+        outlet = Some(sender);
+    }
+    for ((task, mail), Construction { stage, duties }) in tasks.iter().zip(&mails).zip(stages) {
         let (sender, receiver) = bounded(Command::MAX);
         commands.push(sender);
-        task.launch(stage, duties, receiver, reports.clone());
+        let participant = Participant::new(
+            task.id(),
+            Arc::clone(mail),
+            outlet.clone(),
+            reports.clone(),
+            Arc::new(TaskWaker(Arc::clone(task))),
+        );
+        task.launch(stage, duties, participant, receiver, reports.clone());
     }
     let sources = plan
         .graph()
         .nodes()
         .map(|node| Arc::clone(&program.nodes[node.0 as usize]));
-    let coordinator = Coordinator::new(tasks.clone(), commands, received, sources.collect());
+    let coordinator = Coordinator::new(
+        tasks.clone(),
+        commands,
+        received,
+        sources.collect(),
+        schedule,
+        Arc::clone(&environment.clock),
+    );
     Ok(Launched {
         tasks,
         coordinator,
         registry,
+        writer,
     })
+}
+
+/// What checkpoints are of.
+fn manifest_of(plan: &Plan, run: &str, attempt: u32) -> Manifest {
+    let graph = plan.graph();
+    let named = graph.nodes().filter(|node| graph.node(*node).is_named());
+    let operators = named.map(|id| {
+        let node = graph.node(id);
+        OperatorEntry {
+            name: node.origin.name().to_owned(),
+            kind: match node.kind {
+                NodeKind::Source => OperatorKind::Source,
+                NodeKind::Sink => OperatorKind::Sink,
+                NodeKind::Operator | NodeKind::Steps | NodeKind::Relay => OperatorKind::Operator,
+            },
+            parallelism: number(plan.node(id).parallelism),
+            state: None,
+            finished: Vec::new(),
+            watermark: None,
+            keyed_rows: 0,
+            keyed_bytes: 0,
+        }
+    });
+    let edges = plan.exchanges().iter().map(|exchange| EdgeEntry {
+        name: plan.edge_name(exchange.edge).to_owned(),
+        producers: number(exchange.producers),
+        consumers: number(exchange.consumers),
+        records: 0,
+        bytes: 0,
+    });
+    let job = JobEntry {
+        name: String::new(),
+        fingerprint: format!("{:016x}", plan.fingerprint()),
+    };
+    template(
+        job,
+        run,
+        attempt,
+        plan.options().key_groups.count(),
+        operators.collect(),
+        edges.collect(),
+    )
+}
+
+/// What each task has to do with checkpoints; the operators are numbered as in the manifest.
+fn task_duties(plan: &Plan, duties: impl Iterator<Item = Duties>) -> Vec<TaskDuties> {
+    let graph = plan.graph();
+    let named: Vec<_> = (graph.nodes())
+        .filter(|node| graph.node(*node).is_named())
+        .collect();
+    let tasks = plan
+        .stages()
+        .iter()
+        .flat_map(|stage| (0..stage.parallelism).map(move |subtask| (stage, subtask)));
+    tasks
+        .zip(duties)
+        .map(|((stage, subtask), duties)| TaskDuties {
+            sink: duties.sink,
+            source: duties.source,
+            operators: (named.iter().enumerate())
+                .filter(|(_, node)| stage.nodes.contains(node))
+                .map(|(place, _)| place)
+                .collect(),
+            subtask: number(subtask),
+        })
+        .collect()
 }
 
 /// A stage of one subtask, built.
@@ -172,6 +314,7 @@ struct Wiring<'a> {
     gates: HashMap<(EdgeId, usize), AnyGate>,
     /// By edge and producer, in the order of the consumers.
     ports: HashMap<(EdgeId, usize), Vec<AnyPort>>,
+    restored: Option<Arc<Restored>>,
 }
 
 impl Wiring<'_> {
@@ -180,7 +323,13 @@ impl Wiring<'_> {
         for node in self.plan.graph().nodes() {
             let subtask = self.subtask(node, 0);
             let factory = &self.program.nodes[node.0 as usize];
-            let shared = guarded(&subtask.operator, || factory.start(&subtask))?;
+            let shared = guarded(&subtask.operator, || {
+                let shared = factory.start(&subtask)?;
+                if let Some(restored) = &self.restored {
+                    factory.recover(&subtask, &restored.prepared(subtask.operator.name()))?;
+                }
+                Ok(shared)
+            })?;
             self.shared.insert(node, shared);
         }
         self.open_channels();
@@ -193,7 +342,12 @@ impl Wiring<'_> {
             };
             for index in 0..stage.parallelism {
                 let head = &self.plan.graph().node(stage.head).origin;
-                match guarded(head, || self.build_stage(stage, index)) {
+                let made = guarded(head, || {
+                    let mut stage = self.build_stage(stage, index)?;
+                    self.restore(&mut *stage, head)?;
+                    Ok(stage)
+                });
+                match made {
                     Ok(stage) => built.push(Construction { stage, duties }),
                     Err(failure) => {
                         abandon(built, head);
@@ -203,6 +357,19 @@ impl Wiring<'_> {
             }
         }
         Ok(built)
+    }
+
+    /// Gives a stage what it had when the checkpoint was taken that the job goes on from.
+    fn restore(&self, stage: &mut dyn Stage, head: &Origin) -> Result<(), Failure> {
+        let Some(restored) = &self.restored else {
+            return Ok(());
+        };
+        let mut restore = Restore {
+            restored,
+            in_flight: 0,
+        };
+        let visited = stage.visit(&mut restore);
+        visited.map_err(|error| Failure::error(head.clone(), error.into()))
     }
 
     fn open_channels(&mut self) {
@@ -248,7 +415,16 @@ impl Wiring<'_> {
             })
         });
         let subtask = self.subtask(stage.head, index);
-        Ok(self.program.edges[&inputs[0]].inbox(&subtask, gates, target, clone))
+        let edges = inputs.iter().map(|edge| {
+            let exchange = self.plan.exchange(*edge);
+            let exchange = exchange.expect("the head of a stage is behind exchanges");
+            EdgeInput {
+                first_producer: exchange.producers_of(index).start,
+                ..self.edge_input(*edge, exchange.pattern, &subtask)
+            }
+        });
+        let edges = edges.collect();
+        Ok(self.program.edges[&inputs[0]].inbox(&subtask, edges, gates, target, clone))
     }
 
     fn build_node(&mut self, node: NodeId, index: usize) -> Result<Built, Failure> {
@@ -288,7 +464,12 @@ impl Wiring<'_> {
                 return Ok(Some(push));
             }
             let subtask = self.subtask(to, index);
-            return Ok(Some(self.program.edges[&edge].chain(&subtask, target)));
+            let input = self.edge_input(edge, graph.edge(edge).pattern, &subtask);
+            return Ok(Some(self.program.edges[&edge].chain(
+                &subtask,
+                Some(input),
+                target,
+            )));
         };
         let sharing = self.plan.sharing(edge);
         if sharing.first() != Some(&edge) {
@@ -297,6 +478,7 @@ impl Wiring<'_> {
         let bound = exchange.bound;
         let mut routes: Vec<Vec<AnyPort>> = Vec::new();
         let mut gauges: Vec<Vec<_>> = Vec::new();
+        let mut channels: Vec<Vec<_>> = Vec::new();
         for edge in &sharing {
             let ports = self
                 .ports
@@ -310,15 +492,23 @@ impl Wiring<'_> {
                 if routes.len() <= route {
                     routes.push(Vec::new());
                     gauges.push(Vec::new());
+                    channels.push(Vec::new());
                 }
                 routes[route].push(port);
                 gauges[route].push(self.registry.channel(*edge, index, i));
+                channels[route].push(ChannelName {
+                    edge: self.plan.edge_name(*edge).into(),
+                    from: number(index),
+                    to: number(exchange.consumers_of(index).start + i),
+                    consumers: number(exchange.consumers),
+                });
             }
         }
         let parts = SenderParts {
             exchange,
             routes,
             gauges: gauges.into_iter().flatten().collect(),
+            channels: channels.into_iter().flatten().collect(),
             edges: sharing
                 .iter()
                 .map(|edge| self.registry.edge(*edge))
@@ -336,6 +526,18 @@ impl Wiring<'_> {
             ..self.subtask(from, index)
         };
         Ok(Some(self.program.edges[&edge].sender(&subtask, parts)))
+    }
+
+    /// What an edge into a subtask is called in checkpoints.
+    fn edge_input(&self, edge: EdgeId, pattern: Pattern, to: &Subtask) -> EdgeInput {
+        EdgeInput {
+            name: self.plan.edge_name(edge).into(),
+            pattern,
+            index: to.index,
+            consumers: to.parallelism,
+            first_producer: to.index,
+            owned: to.owned_groups(),
+        }
     }
 
     fn output_of(&self, edge: EdgeId) -> &Arc<dyn crate::wiring::OutputFactory> {
@@ -380,7 +582,7 @@ impl Wiring<'_> {
             crosses_exchange: false,
             knows_splits: self.takes_splits(node),
             run: Arc::clone(&self.run),
-            is_restored: false,
+            restored: self.restored.clone(),
             user: self.program.user.clone(),
             budget: Arc::clone(&self.budget),
             overdraft_bytes_max: self.options.overdraft_bytes_max,

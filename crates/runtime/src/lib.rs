@@ -10,6 +10,7 @@
 //! emits or when its time is over, and is woken when that changes. What it polls is a [`Stage`](stage::Stage): a chain of
 //! operators between two exchanges. This crate knows no operator with state; those are in `levada-operators`.
 
+pub mod checkpoint;
 mod coordinator;
 pub mod embedded;
 mod environment;
@@ -18,6 +19,7 @@ mod event;
 mod launch;
 pub mod metrics;
 mod push;
+mod restart;
 pub mod scheduler;
 mod sink;
 mod source;
@@ -35,11 +37,12 @@ pub use coordinator::Coordinator;
 pub use environment::Environment;
 pub use error::{Blame, Error, Failure, blaming, closing};
 pub use event::Event;
-pub use launch::{Launched, RunOptions, launch};
+pub use launch::{Attempt, Launched, RunOptions, launch};
 pub use levada_core::{BoxError, Room};
 pub use levada_network::{Entry, HasKeyGroup, Unread};
 pub use levada_state::StateError;
-pub use push::{Downstream, Ending, Push, Read, Signal, Visitor};
+pub use push::{Downstream, Ending, Epochs, Prepared, Push, Read, Sends, Signal, Visitor};
+pub use restart::Restart;
 pub use sink::{Drain, Sink, SinkContext, Writer};
 pub use source::{Discovery, Intake, Reader, ReaderContext, Source, SourceContext, Status};
 pub use split_clock::{SplitClock, SplitSlot};

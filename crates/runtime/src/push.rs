@@ -10,11 +10,14 @@
 //!    on, and may suspend in between.
 //! 4. A push leaves [`Turn::timestamp`] as it found it.
 
+use levada_core::codec::CodecError;
 use levada_core::{Origin, Room, Timestamp};
-use levada_network::Unread;
+use levada_network::{Saved, Unread};
 use levada_state::{KeyedState, OperatorState, StateError};
 
+use crate::checkpoint::ChannelName;
 use crate::error::Failure;
+use crate::stage::Replays;
 use crate::turn::Turn;
 
 /// What goes through a chain besides records.
@@ -122,6 +125,86 @@ pub trait Visitor {
         parallelism: usize,
         state: &mut dyn OperatorState,
     ) -> Result<(), StateError>;
+
+    /// What a sink has prepared.
+    ///
+    /// # Errors
+    /// If it cannot be written or read.
+    fn sink(
+        &mut self,
+        operator: &Origin,
+        subtask: usize,
+        sink: &mut dyn Epochs,
+    ) -> Result<(), StateError> {
+        let _ = (operator, subtask, sink);
+        Ok(())
+    }
+
+    /// The sending end of an exchange.
+    ///
+    /// # Errors
+    /// If what it holds cannot be written.
+    fn sender(&mut self, operator: &Origin, sender: &mut dyn Sends) -> Result<(), StateError> {
+        let _ = (operator, sender);
+        Ok(())
+    }
+
+    /// What was in flight on the way into an operator when the checkpoint was taken that it goes on from.
+    ///
+    /// # Errors
+    /// If it cannot be written or read.
+    fn replay(&mut self, replay: &mut dyn Replays) -> Result<(), StateError> {
+        let _ = replay;
+        Ok(())
+    }
+}
+
+/// A sink, as checkpoints see it.
+pub trait Epochs {
+    /// Ends the epoch of a checkpoint. Until the sink has prepared it takes no record.
+    ///
+    /// # Errors
+    /// If it cannot be made safe.
+    fn prepare(&mut self, checkpoint: u64) -> Result<Prepared, Failure>;
+
+    /// Whether the epoch of this checkpoint is prepared.
+    fn has_prepared(&self, checkpoint: u64) -> bool;
+
+    /// Commits what was prepared for checkpoints up to this one.
+    ///
+    /// # Errors
+    /// If it cannot be committed.
+    fn commit(&mut self, checkpoint: u64) -> Result<(), Failure>;
+}
+
+/// What a sink says when an epoch ends.
+#[derive(Debug)]
+pub enum Prepared {
+    /// It waits for somebody outside: it is to be asked again.
+    NotYet,
+    /// There is nothing to commit.
+    Nothing,
+    /// All epochs that are prepared and have not been committed, each behind its length (u64).
+    Epochs(Vec<u8>),
+}
+
+/// The sending end of an exchange, as checkpoints see it.
+pub trait Sends {
+    /// Sends a barrier behind all that was sent before.
+    fn barrier(&mut self, checkpoint: u64);
+
+    /// Whether a barrier that was sent has been delivered.
+    fn has_delivered(&self, checkpoint: u64) -> bool;
+
+    /// Sends a barrier ahead, and shows what it overtakes. One that was sent in its order and waits goes ahead now.
+    ///
+    /// # Errors
+    /// If a record cannot be encoded.
+    fn overtake(
+        &mut self,
+        checkpoint: u64,
+        save: &mut dyn FnMut(&ChannelName, Saved),
+    ) -> Result<(), CodecError>;
 }
 
 impl<P: Downstream + ?Sized> Downstream for Box<P> {

@@ -1,5 +1,7 @@
 //! A stage as its task sees it: something to poll, with records in it.
 
+mod barriers;
+mod commits;
 mod confluence;
 mod drift;
 mod elided;
@@ -7,6 +9,7 @@ mod feed;
 mod inbox;
 mod open_split;
 mod overdraft;
+mod replay;
 mod sender;
 mod sink;
 mod source;
@@ -21,6 +24,7 @@ pub use levada_network::Watermark;
 use levada_state::StateError;
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::Participant;
 use crate::error::Failure;
 use crate::push::{Ending, Read, Visitor};
 use crate::turn::Turn;
@@ -30,6 +34,8 @@ pub(crate) use elided::{Elided, Lend};
 pub use feed::{Fed, Feed};
 pub(crate) use inbox::{InboxStage, Input};
 pub use overdraft::Overdraft;
+pub use replay::Replays;
+pub(crate) use replay::{EdgeInput, Replay, Replayed, Restored as RestoredChannel};
 pub(crate) use sender::Sender;
 pub(crate) use sink::SinkEnd;
 pub use source::OPEN_SPLITS_MAX;
@@ -43,8 +49,11 @@ pub use two::{ToAll, Two};
 /// A stage knows batches, signals and state. It knows no threads, channels to other processes, or coordinators, so the
 /// same stage runs under worker threads and under the simulator.
 pub trait Stage: Send {
-    /// Goes on for a turn.
-    fn poll(&mut self, turn: &mut Turn) -> Progress;
+    /// Goes on for a turn, and begins a checkpoint that is wanted as soon as its barriers are here.
+    fn poll(&mut self, turn: &mut Turn, checkpoints: &mut Participant) -> Progress;
+
+    /// Begins a checkpoint that is wanted, after the stage has ended.
+    fn begin(&mut self, turn: &mut Turn, checkpoints: &mut Participant);
 
     /// Shows all state to the visitor.
     ///
@@ -58,12 +67,13 @@ pub trait Stage: Send {
     /// If an operator's `close` or a sink's commit fails.
     fn close(&mut self, ending: Ending) -> Result<(), Failure>;
 
-    /// Keeps how far the source has been read, after every sink of the job has committed. Called after `close`, and only
-    /// for a stage whose source wants it.
+    /// Keeps how far the source had been read for a checkpoint, after every sink of the job has committed; without one, all
+    /// that has been read, at the end and after `close`. Called only for a stage whose source wants it.
     ///
     /// # Errors
     /// If it cannot be kept.
-    fn settle(&mut self) -> Result<(), Failure> {
+    fn settle(&mut self, checkpoint: Option<u64>) -> Result<(), Failure> {
+        let _ = checkpoint;
         Ok(())
     }
 }

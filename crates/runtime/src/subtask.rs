@@ -6,6 +6,7 @@ use std::sync::Arc;
 use levada_core::{KeyGroups, Origin, Wake};
 use levada_network::Budget;
 
+use crate::checkpoint::Restored;
 use crate::environment::Environment;
 use crate::metrics::OperatorCounters;
 use crate::metrics::user::{SubtaskMetrics, UserMetrics};
@@ -39,7 +40,7 @@ pub struct Subtask {
     /// here that emits of its own accord, and no exchange.
     pub knows_splits: bool,
     pub(crate) run: Arc<str>,
-    pub(crate) is_restored: bool,
+    pub(crate) restored: Option<Arc<Restored>>,
     pub(crate) user: UserMetrics,
     pub(crate) budget: Arc<Budget>,
     pub(crate) overdraft_bytes_max: u64,
@@ -83,7 +84,7 @@ impl Subtask {
             subtask: self.index,
             parallelism: self.parallelism,
             run: Arc::clone(&self.run),
-            is_restored: self.is_restored,
+            is_restored: self.restored.is_some(),
             environment: self.environment.clone(),
             waker: Arc::clone(&self.waker),
             counters: Arc::clone(&self.counters),

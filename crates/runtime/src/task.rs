@@ -4,12 +4,14 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError};
+use levada_checkpoint::CheckpointError;
 use levada_core::sync::Mutex;
 use levada_core::sync::atomic::{AtomicU64, Ordering};
 use levada_core::{Clock, Moment, Origin, Wake};
 use levada_state::StateError;
 use tracing::Span;
 
+use crate::checkpoint::{Durable, Next, Participant, SavedByTask};
 use crate::error::Failure;
 use crate::metrics::{Activity, Clocked, TaskTimes};
 use crate::push::{Ending, Visitor};
@@ -53,11 +55,18 @@ pub(crate) enum Report {
     Finished(usize),
     /// It has failed, and has closed what it had.
     Failed(usize, Failure),
+    /// It has saved its part of a checkpoint.
+    Saved(usize, u64, SavedByTask),
+    /// Its sinks have committed what they prepared for checkpoints up to this one.
+    EpochCommitted(usize, u64),
+    /// A checkpoint is durable, or could not be written.
+    Written(u64, Result<Box<Durable>, Arc<CheckpointError>>),
 }
 
 impl Report {
-    /// A task is prepared once, commits once, and ends once.
-    pub(crate) const MAX: usize = 3;
+    /// A task is prepared once, commits once, and ends once; and one checkpoint is taken at a time, while the reports of one
+    /// that was given up, and the commits of the one before, may still be on their way.
+    pub(crate) const MAX: usize = 3 + 4;
 }
 
 /// The target of the tasks' spans in the logs: they have no events, so that a filter can let them through by it.
@@ -82,6 +91,7 @@ struct Body {
     stage: Box<dyn Stage>,
     duties: Duties,
     turn: Turn,
+    participant: Participant,
     commands: Receiver<Command>,
     reports: Sender<Report>,
     /// Waiting for the end of the whole job, or for the sinks of others.
@@ -133,6 +143,7 @@ impl TaskCell {
         self: &Arc<Self>,
         stage: Box<dyn Stage>,
         duties: Duties,
+        participant: Participant,
         commands: Receiver<Command>,
         reports: Sender<Report>,
     ) {
@@ -141,6 +152,7 @@ impl TaskCell {
             stage,
             duties,
             turn: Turn::new(Arc::clone(&self.clocked.clock)),
+            participant,
             commands,
             reports,
             prepared: false,
@@ -269,7 +281,7 @@ impl Wake for TaskWaker {
 
 impl Body {
     fn poll(&mut self, head: &Origin, limits: Limits, now: Moment) -> Polled {
-        let caught = panic::catch_unwind(AssertUnwindSafe(|| self.advance(limits, now)));
+        let caught = panic::catch_unwind(AssertUnwindSafe(|| self.advance(limits, now, head)));
         let result = caught.unwrap_or_else(|payload| {
             let panicked = Failure::panic(&*payload, head);
             Err(self.turn.take_failure().unwrap_or(panicked))
@@ -280,7 +292,8 @@ impl Body {
         }
     }
 
-    fn advance(&mut self, limits: Limits, now: Moment) -> Result<Polled, Failure> {
+    fn advance(&mut self, limits: Limits, now: Moment, head: &Origin) -> Result<Polled, Failure> {
+        self.participant.listen();
         match self.commands.try_recv() {
             // Its sinks have committed, and its source keeps nothing: what it has read is read again.
             Ok(Command::Abort) if self.closed => return Ok(self.finish()),
@@ -288,29 +301,41 @@ impl Body {
             Ok(Command::Commit) if self.duties.source => return self.commit(),
             Ok(Command::Commit) => return self.close(Ending::Commit),
             Ok(Command::Settle) => {
-                self.stage.settle()?;
+                self.stage.settle(None)?;
                 return Ok(self.finish());
             }
             Err(_) => {}
         }
-        if self.prepared {
-            return Ok(Polled::Sleep(Activity::Idle));
-        }
         self.turn.begin(limits, now);
-        let progress = self.stage.poll(&mut self.turn);
+        let mut progress = Progress::Ended;
+        if !self.prepared {
+            progress = self.stage.poll(&mut self.turn, &mut self.participant);
+        }
+        let has_ended = progress == Progress::Ended;
+        if has_ended && self.participant.wanted().is_some() {
+            self.stage.begin(&mut self.turn, &mut self.participant);
+        }
         if let Some(failure) = self.turn.take_failure() {
             return Err(failure);
         }
-        match progress {
-            Progress::More => Ok(Polled::Yield),
-            Progress::Idle => Ok(Polled::Sleep(Activity::Idle)),
-            Progress::Blocked => Ok(Polled::Sleep(Activity::Backpressured)),
-            Progress::Ended if self.duties.sink || self.duties.source => {
-                self.prepared = true;
-                self.report(Report::Prepared(self.id));
-                Ok(Polled::Sleep(Activity::Idle))
+        let mut next = Next::Nothing;
+        if self.participant.is_active() {
+            next = self.participant.go_on(&mut *self.stage, head)?;
+        }
+        if has_ended && !self.prepared && (self.duties.sink || self.duties.source) {
+            self.prepared = true;
+            self.report(Report::Prepared(self.id));
+        }
+        match (progress, next) {
+            (Progress::More, _) | (_, Next::More) => Ok(Polled::Yield),
+            (Progress::Idle, _) => Ok(Polled::Sleep(Activity::Idle)),
+            (Progress::Blocked, _) => Ok(Polled::Sleep(Activity::Backpressured)),
+            (Progress::Ended, _) if self.prepared => Ok(Polled::Sleep(Activity::Idle)),
+            // What it has saved of its state must be handed on before it is gone.
+            (Progress::Ended, _) if self.participant.is_active() => {
+                Ok(Polled::Sleep(Activity::Checkpointing))
             }
-            Progress::Ended => self.close(Ending::Commit),
+            (Progress::Ended, _) => self.close(Ending::Commit),
         }
     }
 

@@ -66,6 +66,10 @@ pub struct Turn {
     looked: Moment,
     deadline: Moment,
     exhausted: bool,
+    /// Until when what cannot be saved goes on without room, if it does.
+    clearing: Option<Moment>,
+    /// Records until that is over, whatever the time.
+    clearing_left: u32,
     /// Whether enough has been sent for others to read it first.
     yielding: bool,
     wake_at: Option<Moment>,
@@ -94,6 +98,8 @@ impl Turn {
             looked: Moment::ZERO,
             deadline: Moment::ZERO,
             exhausted: false,
+            clearing: None,
+            clearing_left: 0,
             yielding: false,
             wake_at: None,
             failure: None,
@@ -184,6 +190,9 @@ impl Turn {
 
     #[inline(never)]
     fn refuel(&mut self, last: u32) -> Room {
+        if let Some(until) = self.clearing {
+            return self.refuel_clearing(until);
+        }
         if self.exhausted {
             return Room::Full;
         }
@@ -213,6 +222,38 @@ impl Turn {
         let target = u64::from(spent) * PACE_NANOS / elapsed;
         let most = (8 * self.pace).min(Self::PACE_MAX);
         self.pace = u32::try_from(target).unwrap_or(u32::MAX).clamp(1, most);
+    }
+
+    /// Goes on with what a snapshot cannot save half-way (the rest of a closure's emissions, an iterator), without room as long
+    /// as there is overdraft, and for longer than a poll; what can be saved stays where it is. It may be without end, so
+    /// that it is given up for now after some time.
+    pub(crate) fn clear(&mut self, act: impl FnOnce(&mut Self) -> Room) -> Room {
+        self.clearing = Some(self.look() + CLEARING_TIME);
+        self.clearing_left = CLEARING_RECORDS;
+        let room = act(self);
+        self.clearing = None;
+        room
+    }
+
+    #[inline(never)]
+    fn refuel_clearing(&mut self, until: Moment) -> Room {
+        let now = self.look();
+        self.clearing_left = self.clearing_left.saturating_sub(self.fuelled.max(1));
+        self.fuelled_at = now;
+        self.fuel = self.pace;
+        self.fuelled = self.fuel;
+        if now >= until || self.clearing_left == 0 {
+            Room::Full
+        } else {
+            Room::Free
+        }
+    }
+
+    /// Whether only what cannot be saved is to go on.
+    #[inline]
+    #[must_use]
+    pub fn is_clearing(&self) -> bool {
+        self.clearing.is_some()
     }
 
     /// Whether the poll must end because its time, records or batches are used up.
@@ -288,6 +329,12 @@ impl Turn {
         self.failure.is_some()
     }
 }
+
+/// How long what cannot be saved may go on in one poll.
+const CLEARING_TIME: Duration = Duration::from_millis(5);
+
+/// How many records it may be.
+const CLEARING_RECORDS: u32 = 1 << 20;
 
 /// How long a task should go on between two looks at the clock.
 const PACE_NANOS: u64 = 60_000;

@@ -17,10 +17,11 @@ use levada_core::{Origin, Wake};
 use levada_graph::{EdgeId, Exchange, NodeId};
 use levada_network::{ChannelGauge, EdgeGauge, OutboxOptions};
 
+use crate::checkpoint::ChannelName;
 use crate::error::Failure;
 use crate::metrics::user::UserMetrics;
 use crate::push::Read;
-use crate::stage::{Stage, Tee};
+use crate::stage::{EdgeInput, Stage, Tee};
 use crate::subtask::Subtask;
 
 pub use edge::{HashEdge, LongerEdge, Partitioner, PlainEdge};
@@ -29,7 +30,7 @@ pub use node::{Discard, Relay, SinkNode, SourceNode, StepsNode};
 pub use results::SplitResultsNode;
 
 /// The code of a graph's nodes and edges.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Program {
     /// By node.
     pub nodes: Vec<Arc<dyn NodeFactory>>,
@@ -62,6 +63,16 @@ pub trait NodeFactory: Send + Sync {
         shared: &Shared,
         outputs: Vec<AnyPush>,
     ) -> Result<Built, Failure>;
+
+    /// Commits what its subtasks had prepared when a checkpoint was taken that the job goes on from. Called after
+    /// [`start`](Self::start), with what each subtask had said.
+    ///
+    /// # Errors
+    /// If it cannot be committed: the job does not start.
+    fn recover(&self, subtask: &Subtask, prepared: &[&[u8]]) -> Result<(), Failure> {
+        let _ = (subtask, prepared);
+        Ok(())
+    }
 
     /// Whether it keeps something once every sink has committed: see [`Source::commits`](crate::Source::commits).
     fn commits(&self) -> bool {
@@ -97,7 +108,7 @@ pub trait OutputFactory: Send + Sync {
 /// Builds the channels and the two ends of an exchange.
 pub trait EdgeFactory: Send + Sync {
     /// Puts the edge's steps in front of its target: the exchange is elided.
-    fn chain(&self, subtask: &Subtask, target: Built) -> AnyPush;
+    fn chain(&self, subtask: &Subtask, input: Option<EdgeInput>, target: Built) -> AnyPush;
 
     /// Makes the channels: a gate for each consumer, and for each producer its ports in the order of the consumers.
     fn open(&self, exchange: &Exchange, consumers: &[Arc<dyn Wake>]) -> Opened;
@@ -105,10 +116,11 @@ pub trait EdgeFactory: Send + Sync {
     /// Builds the sending end of a producer.
     fn sender(&self, subtask: &Subtask, sender: SenderParts<'_>) -> AnyPush;
 
-    /// Builds the stage of a consumer that reads these gates.
+    /// Builds the stage of a consumer that reads these gates, of these edges.
     fn inbox(
         &self,
         subtask: &Subtask,
+        inputs: Vec<EdgeInput>,
         gates: Vec<AnyGate>,
         target: Built,
         clone: Option<AnyClone>,
@@ -132,6 +144,8 @@ pub struct SenderParts<'a> {
     pub exchange: &'a Exchange,
     /// The ports, by route.
     pub routes: Vec<Vec<AnyPort>>,
+    /// What the channels are called in a checkpoint, in the order of the ports.
+    pub(crate) channels: Vec<ChannelName>,
     /// Gauges of the channels, in the order of the ports.
     pub gauges: Vec<Arc<ChannelGauge>>,
     /// Gauges of the edges that share the batches.

@@ -128,6 +128,12 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Adds the rows that an operator kept in a subtask.
+    pub fn add_operator(&mut self, operator: &str, subtask: usize, rows: Vec<Vec<u8>>) {
+        let subtasks = self.operators.entry(operator.to_owned()).or_default();
+        subtasks.insert(subtask, rows);
+    }
+
     /// Reads what an operator is to keep in subtask `subtask` of `parallelism`.
     ///
     /// # Errors

@@ -32,6 +32,7 @@
 mod campaign;
 mod collect;
 mod harness;
+mod ledger;
 mod replay;
 mod scheduler;
 mod simulation;
@@ -41,6 +42,7 @@ mod world;
 pub use campaign::{Campaign, campaign};
 pub use collect::{Collected, Collecting, collect};
 pub use harness::Harness;
+pub use ledger::{Epoch, Ledger, LedgerSink, LedgerWriter, ledger};
 pub use replay::replay;
 pub use simulation::{Run, Simulated, Simulation};
 pub use valve::{Valve, Valved, valve};

@@ -8,9 +8,12 @@ use levada::metrics::JobMetrics;
 use levada::{BufferOptions, Environment, Job, Runner};
 use levada_core::random::SplitMix64;
 use levada_core::{Clock, Moment};
+use levada_runtime::checkpoint::{
+    Asked, CheckpointMetrics, CheckpointWriter, Purpose, Setup, Start,
+};
 use levada_runtime::metrics::Registry;
 use levada_runtime::scheduler::Schedule;
-use levada_runtime::{Coordinator, Error, Event, TaskCell, Visitor, launch};
+use levada_runtime::{Attempt, Coordinator, Error, Event, TaskCell, Visitor, launch};
 use levada_state::StateError;
 
 use crate::scheduler::{SimulatedScheduler, Step};
@@ -140,21 +143,49 @@ impl Simulation {
             .environment(environment.clone());
         let (program, plan, options, _) = runner.prepare(job)?.into_parts();
         let scheduler = SimulatedScheduler::new(random.next(), Arc::clone(&clock), executor);
-        let launched = launch(&program, plan, &environment, &options, &mut |_, _| {
-            Arc::clone(&scheduler) as Arc<dyn Schedule>
-        })
+        let plan = Arc::new(plan);
+        let setup = options.checkpoints.clone();
+        let setup = setup.map(|checkpoints| Setup::open(checkpoints, &environment));
+        let setup = setup.transpose().map_err(Error::from)?;
+        let start = Start::find(
+            &options.from,
+            setup.as_deref(),
+            options.allowed,
+            &plan,
+            &environment,
+        );
+        let start = start.map_err(Error::from)?;
+        let remarks = start.remarks.into_iter();
+        let events = remarks.map(|remark| Event::Beginning { remark });
+        let events = events.collect();
+        let attempt = Attempt {
+            number: 1,
+            setup,
+            restored: start.restored,
+        };
+        let launched = launch(
+            &program,
+            plan,
+            &environment,
+            &options,
+            attempt,
+            &mut |_, _| Arc::clone(&scheduler) as Arc<dyn Schedule>,
+        )
         .map_err(Error::from)?;
         let tasks = launched.tasks().to_vec();
-        let (coordinator, registry) = launched.into_parts();
+        let (coordinator, registry, writer) = launched.into_parts();
         Ok(Simulated {
             seed: self.seed,
             scheduler,
             clock,
             network: self.network.clone(),
+            disk: self.disk.clone(),
             coordinator: Some(coordinator),
+            writer,
+            random,
             tasks,
             registry,
-            events: Vec::new(),
+            events,
         })
     }
 
@@ -235,8 +266,12 @@ pub struct Simulated {
     scheduler: Arc<SimulatedScheduler>,
     clock: Arc<VirtualClock>,
     network: MemoryNet,
+    disk: MemoryDisk,
     /// There until the job has ended.
     coordinator: Option<Coordinator>,
+    writer: Option<CheckpointWriter>,
+    /// Decides when the disk is written to.
+    random: SplitMix64,
     tasks: Vec<Arc<TaskCell>>,
     registry: Arc<Registry>,
     events: Vec<Event>,
@@ -253,12 +288,60 @@ impl Simulated {
     fn step_until(&mut self, until: Moment) -> bool {
         let acted = self.network.step();
         // Peers are quick: time stands still while one of them has something to do.
-        let until = if acted { Moment::ZERO } else { until };
-        let step = self.scheduler.step(&self.tasks, until);
-        let events = self.coordinator().hear();
-        let heard = !events.is_empty();
-        self.events.extend(events);
+        let limit = if acted { Moment::ZERO } else { until };
+        let due = self.coordinator().due().unwrap_or(Moment::NEVER);
+        let step = self.scheduler.step(&self.tasks, limit.min(due));
+        let mut wrote = false;
+        // The disk is a little behind, or far.
+        if (step == Step::Stuck || self.random.below(8) == 0)
+            && let Some(writer) = &mut self.writer
+        {
+            wrote = writer.work();
+        }
+        let mut heard = self.hear() || wrote;
+        if step == Step::Stuck && !heard && !acted && due <= until && due < Moment::NEVER {
+            self.clock.advance_to(due);
+            self.hear();
+            heard = true;
+        }
         step != Step::Stuck || heard || acted
+    }
+
+    /// Takes what tasks and the writer report, and what is due of checkpoints; false if there was nothing.
+    fn hear(&mut self) -> bool {
+        let mut heard = self.coordinator().has_reports();
+        let mut events = self.coordinator().hear();
+        events.extend(self.coordinator().tick());
+        heard |= !events.is_empty();
+        self.events.extend(events);
+        heard
+    }
+
+    /// Asks for a checkpoint; it is taken within the next steps.
+    pub fn checkpoint(&mut self, purpose: Purpose, stops: bool) {
+        self.coordinator().ask(Asked {
+            purpose,
+            stops,
+            answer: None,
+        });
+    }
+
+    /// What there is to say about checkpoints.
+    #[must_use]
+    pub fn checkpoints(&self) -> CheckpointMetrics {
+        let coordinator = self.coordinator.as_ref();
+        let checkpoints = coordinator.and_then(Coordinator::checkpoints);
+        checkpoints.cloned().unwrap_or_default()
+    }
+
+    /// Ends the process: nothing is closed, nothing is committed any more, and nobody holds a lock. What the disk keeps is up to
+    /// [`MemoryDisk::crash`].
+    pub fn kill(mut self) {
+        // What tasks do while they are dropped they do on a disk that does not listen any more.
+        self.disk.power_off_after(0);
+        self.coordinator = None;
+        self.writer = None;
+        self.scheduler.clear();
     }
 
     /// Goes on until nothing can run and no timer is set, or the job has ended.

@@ -260,6 +260,9 @@ where
     P: Push<O>,
 {
     fn resume(&mut self, turn: &mut Turn) -> Room {
+        if turn.is_clearing() {
+            return self.next.resume(turn);
+        }
         let born = turn.born();
         let room = self.go_on(turn);
         if turn.born() != born {

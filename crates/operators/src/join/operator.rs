@@ -243,6 +243,9 @@ where
         if self.output.next.resume(turn).is_full() {
             return Room::Full;
         }
+        if turn.is_clearing() {
+            return Room::Free;
+        }
         if self.hands.restored {
             self.hands.restored = false;
             self.kept.look_through();

@@ -270,6 +270,9 @@ where
         if self.next.resume(turn).is_full() {
             return Room::Full;
         }
+        if turn.is_clearing() {
+            return Room::Free;
+        }
         self.emit(turn)
     }
 

@@ -155,6 +155,9 @@ where
         if self.outputs.resume(turn).is_full() {
             return Room::Full;
         }
+        if turn.is_clearing() {
+            return Room::Free;
+        }
         let end = self.gathering.end();
         let is_restored = self.gathering.state.prepare(end);
         let waits = is_restored

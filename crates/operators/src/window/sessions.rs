@@ -153,6 +153,9 @@ where
         if self.outputs.resume(turn).is_full() {
             return Room::Full;
         }
+        if turn.is_clearing() {
+            return Room::Free;
+        }
         self.state.prepare();
         if self.state.is_at_rest() {
             return Room::Free;

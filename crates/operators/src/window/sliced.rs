@@ -218,6 +218,9 @@ where
         if self.outputs.resume(turn).is_full() {
             return Room::Full;
         }
+        if turn.is_clearing() {
+            return Room::Free;
+        }
         self.fire(turn)
     }
 

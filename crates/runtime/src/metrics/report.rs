@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hdrhistogram::Histogram;
+use levada_core::sync::Mutex;
 use levada_core::{Clock, Moment, Timestamp};
 use levada_graph::{EdgeId, NodeId, NodeKind, Plan};
 use levada_network::{Budget, ChannelGauge, EdgeGauge};
 use serde::Serialize;
 
+use crate::checkpoint::CheckpointMetrics;
 use crate::launch::first_task;
 use crate::metrics::user::{UserMetric, UserMetrics};
 use crate::metrics::{Activity, OperatorCounters, TaskTimes, Times};
@@ -26,6 +28,7 @@ pub struct Registry {
     channels: HashMap<(EdgeId, usize), Vec<Arc<ChannelGauge>>>,
     budget: Arc<Budget>,
     user: UserMetrics,
+    checkpoints: Mutex<Option<CheckpointMetrics>>,
 }
 
 /// What a job has done so far.
@@ -43,6 +46,8 @@ pub struct JobMetrics {
     pub overdraft: OverdraftMetrics,
     /// What the program counts itself: first the job's, then those of operators, each in the order of its making.
     pub user: Vec<UserMetric>,
+    /// What there is to say about checkpoints, if the job takes any.
+    pub checkpoints: Option<CheckpointMetrics>,
 }
 
 /// The overdraft of a process.
@@ -191,6 +196,7 @@ impl Registry {
             channels,
             budget: Arc::new(Budget::new(0)),
             user,
+            checkpoints: Mutex::default(),
         }
     }
 
@@ -240,7 +246,13 @@ impl Registry {
                 limit: self.budget.limit(),
             },
             user: self.user.read(),
+            checkpoints: self.checkpoints.lock().clone(),
         }
+    }
+
+    /// Takes what there is to say about checkpoints now.
+    pub(crate) fn set_checkpoints(&self, checkpoints: Option<&CheckpointMetrics>) {
+        *self.checkpoints.lock() = checkpoints.cloned();
     }
 
     fn task_metrics(&self, now: Moment) -> Vec<TaskMetrics> {

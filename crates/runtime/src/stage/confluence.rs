@@ -26,6 +26,22 @@ impl Confluence {
         }
     }
 
+    /// An input of channels that are all as far as this.
+    #[must_use]
+    pub fn starting_at(channels: usize, at: Timestamp) -> Self {
+        let start = Watermark::active(at);
+        Self {
+            channels: vec![start; channels],
+            said: start,
+        }
+    }
+
+    /// How far a channel is.
+    #[must_use]
+    pub fn channel(&self, channel: usize) -> Watermark {
+        self.channels[channel]
+    }
+
     /// A channel says how far it is. Returns what the input says then, if that is new.
     pub fn hear(&mut self, channel: usize, watermark: Watermark) -> Option<Said> {
         let before = std::mem::replace(&mut self.channels[channel], watermark);

@@ -10,8 +10,8 @@ use crate::source::{ReaderContext, Source};
 /// A reader, and whether it is its turn.
 pub(super) struct OpenSplit<S: Source> {
     pub(super) reader: S::Reader,
-    /// What it reads, if the source commits.
-    pub(super) split: Option<S::Split>,
+    /// What it reads.
+    pub(super) split: S::Split,
     /// It has nothing before this moment, unless it rings.
     rests_until: Option<Moment>,
     bell: Arc<Bell>,
@@ -44,7 +44,7 @@ impl Bell {
 }
 
 impl<S: Source> OpenSplit<S> {
-    pub(super) fn new(reader: S::Reader, split: Option<S::Split>, bell: Arc<Bell>) -> Self {
+    pub(super) fn new(reader: S::Reader, split: S::Split, bell: Arc<Bell>) -> Self {
         Self {
             reader,
             split,

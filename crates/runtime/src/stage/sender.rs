@@ -4,26 +4,32 @@ use std::fmt;
 
 use levada_core::codec::CodecError;
 use levada_core::{Exchange, Origin, Room, Timestamp};
-use levada_network::{Control, Outbox, Routing, Taken, Watermark};
+use levada_network::{Control, Outbox, Routing, Saved, Taken, Watermark};
 use levada_state::StateError;
 
+use crate::checkpoint::ChannelName;
 use crate::error::Failure;
-use crate::push::{Downstream, Ending, Push, Signal, Visitor};
+use crate::push::{Downstream, Ending, Push, Sends, Signal, Visitor};
 use crate::turn::Turn;
 
 /// Sends records through an outbox.
 pub(crate) struct Sender<T, R> {
     outbox: Outbox<T, R>,
+    /// By channel, in the order of the ports.
+    channels: Vec<ChannelName>,
     watermark: Timestamp,
+    ended: bool,
     /// The operator before the exchange and the step that made it, for the message about a type that cannot travel.
     operator: Origin,
 }
 
 impl<T: Exchange, R: Routing<T>> Sender<T, R> {
-    pub(crate) fn new(outbox: Outbox<T, R>, operator: Origin) -> Self {
+    pub(crate) fn new(outbox: Outbox<T, R>, channels: Vec<ChannelName>, operator: Origin) -> Self {
         Self {
             outbox,
+            channels,
             watermark: Timestamp::MIN,
+            ended: false,
             operator,
         }
     }
@@ -39,7 +45,11 @@ impl<T: Exchange, R: Routing<T>> Sender<T, R> {
 
 impl<T: Exchange, R: Routing<T>> Downstream for Sender<T, R> {
     fn resume(&mut self, turn: &mut Turn) -> Room {
-        if self.outbox.resume().is_full() {
+        let mut room = self.outbox.resume();
+        if room.is_full() && turn.is_clearing() {
+            room = self.outbox.make_room();
+        }
+        if room.is_full() {
             return self.look_for_failure(turn);
         }
         Room::Free
@@ -54,7 +64,10 @@ impl<T: Exchange, R: Routing<T>> Downstream for Sender<T, R> {
                 Control::Watermark(Watermark::active(watermark))
             }
             Signal::Idle => Control::Watermark(Watermark::idle(self.watermark)),
-            Signal::End => Control::End,
+            Signal::End => {
+                self.ended = true;
+                Control::End
+            }
         };
         if self.outbox.control(control).is_full() {
             return self.look_for_failure(turn);
@@ -74,8 +87,9 @@ impl<T: Exchange, R: Routing<T>> Downstream for Sender<T, R> {
         Room::Free
     }
 
-    fn visit(&mut self, _: &mut dyn Visitor) -> Result<(), StateError> {
-        Ok(())
+    fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
+        let operator = self.operator.clone();
+        visitor.sender(&operator, self)
     }
 
     fn close(&mut self, _: Ending) -> Result<(), Failure> {
@@ -89,8 +103,33 @@ impl<T: Exchange, R: Routing<T>> Push<T> for Sender<T, R> {
         match self.outbox.push(record, turn.stamp()) {
             Taken::Open => Room::Free,
             Taken::Sealed => turn.spend_sealed(),
+            Taken::Full if turn.is_clearing() => self.resume(turn),
             Taken::Full => self.look_for_failure(turn),
         }
+    }
+}
+
+/// Behind the end there are no barriers: nobody waits for them.
+impl<T: Exchange, R: Routing<T>> Sends for Sender<T, R> {
+    fn barrier(&mut self, checkpoint: u64) {
+        if !self.ended {
+            // Whether there is room is asked before the next record.
+            let _ = self.outbox.control(Control::Barrier(checkpoint));
+        }
+    }
+
+    fn has_delivered(&self, checkpoint: u64) -> bool {
+        self.outbox.has_delivered(checkpoint)
+    }
+
+    fn overtake(
+        &mut self,
+        checkpoint: u64,
+        save: &mut dyn FnMut(&ChannelName, Saved),
+    ) -> Result<(), CodecError> {
+        let channels = &self.channels;
+        self.outbox
+            .overtake(checkpoint, |channel, saved| save(&channels[channel], saved))
     }
 }
 

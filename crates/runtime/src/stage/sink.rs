@@ -1,14 +1,15 @@
 //! The end of a chain that writes records out of the job.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use levada_core::{BoxError, Moment, Origin, Room, Timestamp};
+use levada_core::{BoxError, Moment, Origin, Room, Timestamp, codec};
 use levada_network::{Consume, Entry, Unread};
 use levada_state::StateError;
 
 use crate::error::{Blame, Failure, blaming, closing};
 use crate::metrics::OperatorCounters;
-use crate::push::{Downstream, Ending, Push, Signal, Visitor};
+use crate::push::{Downstream, Ending, Epochs, Prepared, Push, Signal, Visitor};
 use crate::sink::{Drain, Writer};
 use crate::turn::Turn;
 
@@ -23,8 +24,15 @@ pub(crate) struct SinkEnd<T, W: Writer<T>> {
     stopped: bool,
     /// Whether the input is complete.
     ended: bool,
-    /// What the end of the input prepared.
-    pending: Option<W::Pending>,
+    /// Epochs that are prepared and have not been committed, by the checkpoint that ended them.
+    pending: VecDeque<(u64, W::Pending)>,
+    /// Whether the last epoch is prepared.
+    has_prepared_all: bool,
+    /// The checkpoint for which an epoch is to be prepared: nothing more is taken before.
+    preparing: Option<u64>,
+    /// The last checkpoint for which one is.
+    prepared: u64,
+    subtask: usize,
     /// Records written that have not been counted yet, and when they left their source.
     uncounted: u64,
     born: Moment,
@@ -33,7 +41,12 @@ pub(crate) struct SinkEnd<T, W: Writer<T>> {
 }
 
 impl<T, W: Writer<T>> SinkEnd<T, W> {
-    pub(crate) fn new(writer: W, operator: Origin, counters: Arc<OperatorCounters>) -> Self {
+    pub(crate) fn new(
+        writer: W,
+        operator: Origin,
+        subtask: usize,
+        counters: Arc<OperatorCounters>,
+    ) -> Self {
         Self {
             writer,
             operator,
@@ -41,7 +54,11 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
             left: None,
             stopped: false,
             ended: false,
-            pending: None,
+            pending: VecDeque::new(),
+            has_prepared_all: false,
+            preparing: None,
+            prepared: 0,
+            subtask,
             uncounted: 0,
             born: Moment::ZERO,
             unflushed: false,
@@ -72,21 +89,32 @@ impl<T, W: Writer<T>> SinkEnd<T, W> {
         Room::Free
     }
 
-    /// Prepares the epoch, as soon as the writer has nothing left to hand on.
-    fn prepare(&mut self, turn: &mut Turn) -> Room {
+    /// Prepares the epoch, as soon as the writer has nothing left to hand on; true once that is done.
+    fn prepare_epoch(&mut self, checkpoint: u64) -> Result<bool, Failure> {
+        // A record that it has not taken belongs to the epoch.
+        if self.left.is_some() || self.has_prepared_all {
+            return Ok(self.has_prepared_all);
+        }
         let prepared = self.guarded(|writer| {
             if writer.is_drained()? {
                 writer.prepare().map(Some)
             } else {
                 Ok(None)
             }
-        });
-        match prepared {
-            Ok(Some(pending)) => {
-                self.pending = Some(pending);
-                Room::Free
-            }
-            Ok(None) => Room::Full,
+        })?;
+        let Some(pending) = prepared else {
+            return Ok(false);
+        };
+        self.pending.push_back((checkpoint, pending));
+        self.has_prepared_all = self.ended;
+        Ok(true)
+    }
+
+    /// Prepares the last epoch.
+    fn prepare_last(&mut self, turn: &mut Turn) -> Room {
+        match self.prepare_epoch(LAST) {
+            Ok(true) => Room::Free,
+            Ok(false) => Room::Full,
             Err(failure) => turn.fail_with(failure),
         }
     }
@@ -120,8 +148,12 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
                 return Room::Full;
             }
         }
-        if self.ended && self.pending.is_none() {
-            return self.prepare(turn);
+        if self.preparing.is_some() {
+            // The task asks again between two polls.
+            return Room::Full;
+        }
+        if self.ended && !self.has_prepared_all {
+            return self.prepare_last(turn);
         }
         Room::Free
     }
@@ -151,7 +183,7 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
             Some(at) if at != Moment::NEVER => turn.wake_at(at),
             _ => {}
         }
-        let preparing = self.ended && self.pending.is_none();
+        let preparing = self.preparing.is_some() || (self.ended && !self.has_prepared_all);
         if self.stopped || self.left.is_some() || preparing {
             Room::Full
         } else {
@@ -159,19 +191,60 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
         }
     }
 
-    fn visit(&mut self, _: &mut dyn Visitor) -> Result<(), StateError> {
-        Ok(())
+    fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
+        let operator = self.operator.clone();
+        visitor.sink(&operator, self.subtask, self)
     }
 
     fn close(&mut self, ending: Ending) -> Result<(), Failure> {
         self.counters
             .records_in
             .add(std::mem::take(&mut self.uncounted));
-        let writer = &mut self.writer;
-        closing(&self.operator, || match (ending, self.pending.take()) {
-            (Ending::Commit, Some(pending)) => writer.commit(pending),
-            _ => writer.abort(),
+        let (writer, pending) = (&mut self.writer, &mut self.pending);
+        closing(&self.operator, || {
+            if ending == Ending::Abort || pending.is_empty() {
+                return writer.abort();
+            }
+            pending
+                .drain(..)
+                .try_for_each(|(_, pending)| writer.commit(pending))
         })
+    }
+}
+
+/// Stands for the end of the job, in the place of a checkpoint.
+const LAST: u64 = u64::MAX;
+
+impl<T: Send, W: Writer<T>> Epochs for SinkEnd<T, W> {
+    fn prepare(&mut self, checkpoint: u64) -> Result<Prepared, Failure> {
+        self.preparing = Some(checkpoint);
+        if !self.prepare_epoch(checkpoint)? {
+            return Ok(Prepared::NotYet);
+        }
+        self.preparing = None;
+        self.prepared = checkpoint;
+        let mut epochs = Vec::new();
+        for (_, pending) in &self.pending {
+            let mut bytes = Vec::new();
+            codec::encode(pending, &mut bytes)
+                .map_err(|error| Failure::error(self.operator.clone(), error.into()))?;
+            codec::encode_part(&bytes, &mut epochs);
+        }
+        Ok(match self.pending.is_empty() {
+            true => Prepared::Nothing,
+            false => Prepared::Epochs(epochs),
+        })
+    }
+
+    fn has_prepared(&self, checkpoint: u64) -> bool {
+        self.prepared >= checkpoint
+    }
+
+    fn commit(&mut self, checkpoint: u64) -> Result<(), Failure> {
+        while let Some((_, pending)) = self.pending.pop_front_if(|(of, _)| *of <= checkpoint) {
+            self.guarded(|writer| writer.commit(pending))?;
+        }
+        Ok(())
     }
 }
 

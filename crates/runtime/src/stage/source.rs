@@ -6,14 +6,16 @@ use std::time::Duration;
 use levada_core::{BoxError, Moment, Room, Timestamp, Wake};
 use levada_state::StateError;
 
+use crate::checkpoint::{Begin, BlockKind, Participant, Passage};
 use crate::error::{Blame, Failure, blaming};
 use crate::metrics::OperatorCounters;
 use crate::push::{Ending, Signal, Visitor};
 use crate::source::{Reader, ReaderContext, Source, Status};
 use crate::split_clock::{SplitClock, SplitSlot};
+use crate::stage::commits::{Commits, Positioned};
 use crate::stage::feed::{Fed, Feed};
 use crate::stage::open_split::{Bell, OpenSplit};
-use crate::stage::splits::{NextSplit, Splits, Wish};
+use crate::stage::splits::{self, NextSplit, Splits, Wish};
 use crate::stage::{Progress, Stage};
 use crate::throttle::Throttle;
 use crate::turn::Turn;
@@ -39,8 +41,8 @@ pub(crate) struct SourceStage<S: Source> {
     opening: usize,
     /// The slot of a split that has been read to its end, while the chain may still be at work on its last record.
     closing: Option<usize>,
-    /// What has been read to its end, if the source commits.
-    read: Vec<(S::Split, <S::Reader as Reader>::Position)>,
+    /// What is to be committed, if the source commits.
+    progress: Commits<S>,
     chain: Box<dyn Feed<S::Reader>>,
     throttle: Option<Arc<Throttle>>,
     context: ReaderContext,
@@ -68,6 +70,7 @@ impl<S: Source> SourceStage<S> {
     pub(crate) fn new(
         source: Arc<S>,
         splits: Arc<Splits<S>>,
+        splits_done: Vec<Positioned<S>>,
         chain: Box<dyn Feed<S::Reader>>,
         throttle: Option<Arc<Throttle>>,
         context: ReaderContext,
@@ -80,7 +83,7 @@ impl<S: Source> SourceStage<S> {
             next: 0,
             opening: 0,
             closing: None,
-            read: Vec::new(),
+            progress: Commits::new(splits_done),
             chain,
             throttle,
             context,
@@ -93,13 +96,28 @@ impl<S: Source> SourceStage<S> {
         }
     }
 
-    fn advance(&mut self, turn: &mut Turn) -> Progress {
+    fn advance(&mut self, turn: &mut Turn, checkpoints: &mut Participant) -> Progress {
         loop {
             if self.resume(turn).is_full() {
                 return Progress::of_full(turn);
             }
+            if checkpoints.wanted().is_some() {
+                let passage = match checkpoints.must_overtake() {
+                    true => Passage::Ahead,
+                    false => Passage::InOrder,
+                };
+                self.start(passage, turn, checkpoints);
+                if turn.has_failed() {
+                    return Progress::Blocked;
+                }
+                continue;
+            }
+            if checkpoints.has_stopped() {
+                return Progress::Idle;
+            }
             if let Some(signal) = self.ending {
                 if signal == Signal::End {
+                    self.splits.ended(&self.context);
                     return Progress::Ended;
                 }
                 self.end(Signal::End, turn);
@@ -182,8 +200,8 @@ impl<S: Source> SourceStage<S> {
         };
         let found = self.splits.next(&self.source, now, &self.context, wish)?;
         let again = match found {
-            NextSplit::Read(split) => {
-                self.open(split, turn)?;
+            NextSplit::Read(split, position) => {
+                self.open(split, position, turn)?;
                 return Ok(Some(Next::Records(Room::Free)));
             }
             NextSplit::End if count == 0 => return Ok(Some(Next::End)),
@@ -199,15 +217,20 @@ impl<S: Source> SourceStage<S> {
         Ok(self.is_without.then_some(Next::Nothing))
     }
 
-    fn open(&mut self, split: S::Split, turn: &mut Turn) -> Result<(), BoxError> {
-        let kept = self.source.commits().then(|| split.clone());
+    fn open(
+        &mut self,
+        split: S::Split,
+        position: Option<<S::Reader as Reader>::Position>,
+        turn: &mut Turn,
+    ) -> Result<(), BoxError> {
+        let kept = split.clone();
         let bell = Bell::new(&self.context);
         let context = ReaderContext {
             waker: Arc::clone(&bell) as Arc<dyn Wake>,
             ..self.context.clone()
         };
         let blame = Blame::on(&self.context.operator);
-        let reader = self.source.open(split, None, &context);
+        let reader = self.source.open(split, position, &context);
         blame.lift();
         let open = Some(OpenSplit::new(reader?, kept, bell));
         let slot = turn.splits.open();
@@ -320,9 +343,11 @@ impl<S: Source> SourceStage<S> {
 
     /// A split has been read to its end.
     fn close_split(&mut self, slot: usize) {
-        let done = self.open[slot].take();
-        let done = done.and_then(|open| Some((open.split?, open.reader.position())));
-        self.read.extend(done);
+        if let Some(done) = self.open[slot].take()
+            && self.source.commits()
+        {
+            self.progress.done((done.split, done.reader.position()));
+        }
         self.closing = Some(slot);
         self.splits.done(&self.context);
         self.poll.has_looked = false;
@@ -389,19 +414,74 @@ enum Next {
     End,
 }
 
+impl<S: Source> SourceStage<S> {
+    /// Begins the checkpoint that is wanted, between two records.
+    fn start(&mut self, passage: Passage, turn: &mut Turn, checkpoints: &mut Participant) {
+        let Some(mut begin) = checkpoints.begin(passage) else {
+            return;
+        };
+        let begun = self.save(&mut begin).and_then(|()| {
+            let visited = self.chain.visit(&mut begin);
+            visited.map_err(|error| Failure::error(self.context.operator.clone(), error.into()))
+        });
+        if let Err(failure) = begun.and(begin.finish()) {
+            let _ = turn.fail_with(failure);
+            return;
+        }
+        checkpoints.inputs_saved();
+    }
+
+    /// Saves where the readers are, and, if this subtask is the last to do so, what nobody reads.
+    fn save(&mut self, begin: &mut Begin<'_>) -> Result<(), Failure> {
+        let (name, checkpoint) = (self.context.operator.name(), begin.order().number());
+        let open = self.open.iter().flatten();
+        let open: Vec<_> = open
+            .map(|open| (open.split.clone(), open.reader.position()))
+            .collect();
+        let saved = splits::encode_open::<S>(&open, self.progress.uncommitted());
+        let saved = saved.map_err(|error| self.failure(error))?;
+        let (subtask, parallelism) = (self.context.subtask, self.context.parallelism);
+        begin.send(BlockKind::Source, name, subtask, parallelism, saved);
+        if let Some(waiting) = self.splits.save(checkpoint, &*self.source, &self.context)? {
+            begin.send(BlockKind::Splits, name, 0, parallelism, waiting);
+        }
+        if self.source.commits() {
+            self.progress.mark(checkpoint, open);
+        }
+        Ok(())
+    }
+
+    fn failure(&self, error: impl Into<BoxError>) -> Failure {
+        Failure::error(self.context.operator.clone(), error.into())
+    }
+}
+
 impl<S: Source> Stage for SourceStage<S> {
-    fn poll(&mut self, turn: &mut Turn) -> Progress {
+    fn poll(&mut self, turn: &mut Turn, checkpoints: &mut Participant) -> Progress {
         if self.open.is_empty() {
             turn.splits = SplitClock::none();
         }
+        if let Some(over) = checkpoints.take_over() {
+            self.splits.release(over);
+        }
+        if checkpoints.must_overtake() {
+            let chain = &mut self.chain;
+            if !turn.clear(|turn| chain.resume(turn)).is_full() {
+                self.start(Passage::Ahead, turn, checkpoints);
+            }
+        }
         self.poll = Poll::default();
-        let progress = self.advance(turn);
+        let progress = self.advance(turn, checkpoints);
         if progress == Progress::Blocked {
             let now = turn.look();
             self.note_silence(now, turn);
             turn.splits.pause_idleness();
         }
         progress.after_tending(self.chain.tend(turn))
+    }
+
+    fn begin(&mut self, turn: &mut Turn, checkpoints: &mut Participant) {
+        self.start(Passage::InOrder, turn, checkpoints);
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
@@ -413,8 +493,8 @@ impl<S: Source> Stage for SourceStage<S> {
         self.chain.close(ending)
     }
 
-    fn settle(&mut self) -> Result<(), Failure> {
-        let read = std::mem::take(&mut self.read);
+    fn settle(&mut self, checkpoint: Option<u64>) -> Result<(), Failure> {
+        let read = self.progress.take(checkpoint);
         if read.is_empty() {
             return Ok(());
         }

@@ -3,12 +3,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use levada_core::codec::{self, CodecError};
 use levada_core::sync::Mutex;
 use levada_core::sync::atomic::{AtomicUsize, Ordering};
 use levada_core::{BoxError, Moment, Wake};
 
-use crate::error::Blame;
-use crate::source::{Discovery, ReaderContext, Source, SourceContext};
+use crate::error::{Blame, Failure, blaming};
+use crate::source::{Discovery, Reader, ReaderContext, Source, SourceContext};
+use crate::stage::commits::Positioned;
 use crate::stage::drift::Drift;
 
 /// Splits that wait; the subtasks of the source take one after the other. When none is left, one of them asks the source for
@@ -22,20 +24,33 @@ use crate::stage::drift::Drift;
 ///
 /// What waits may have records of any event time, and any subtask may come to read it: so while something waits, no watermark
 /// of the source rises.
+///
+/// In a checkpoint each split is saved once: by the subtask that reads it, or as one that waits, by the subtask that is the last
+/// to begin. Until then those that have begun are given none.
 pub(crate) struct Splits<S: Source> {
-    state: Mutex<State<S::Split>>,
+    state: Mutex<State<S>>,
     /// Splits that wait, and those that have been taken, but whose subtask has not told those behind it that it is active.
     unread: AtomicUsize,
     /// How far those are that are being read.
     pub(crate) drift: Drift,
 }
 
-struct State<T> {
-    waiting: VecDeque<T>,
+struct State<S: Source> {
+    waiting: VecDeque<Waiting<S>>,
+    /// Splits that had been read to their end in an earlier run, and perhaps not been committed.
+    done: Vec<Positioned<S>>,
     search: Search,
     /// By number.
     subtasks: Vec<Subtask>,
+    /// The checkpoint that some subtasks have begun and others have not.
+    checkpoint: Option<u64>,
 }
+
+/// A split, and where an earlier reader of it was.
+type Waiting<S> = (
+    <S as Source>::Split,
+    Option<<<S as Source>::Reader as Reader>::Position>,
+);
 
 #[derive(Clone, Default)]
 struct Subtask {
@@ -45,6 +60,10 @@ struct Subtask {
     waits: bool,
     /// Splits that it reads.
     open: usize,
+    /// The last checkpoint that it has begun.
+    saved: u64,
+    /// It has come to its end.
+    ended: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -67,9 +86,9 @@ pub(crate) enum Wish {
 }
 
 /// What a subtask is to do.
-pub(crate) enum NextSplit<T> {
-    /// To read this split.
-    Read(T),
+pub(crate) enum NextSplit<S: Source> {
+    /// To read this split, from this position on.
+    Read(S::Split, Option<<S::Reader as Reader>::Position>),
     /// To leave what waits to the others.
     Enough,
     /// To ask again when it is woken, or at this moment.
@@ -80,14 +99,114 @@ pub(crate) enum NextSplit<T> {
 
 impl<S: Source> Splits<S> {
     pub(crate) fn new(splits: Vec<S::Split>) -> Self {
+        let waiting = splits.into_iter().map(|split| (split, None));
+        Self::of(waiting.collect(), Vec::new(), Search::Due(Moment::ZERO))
+    }
+
+    /// Those that were left when a checkpoint was taken: what each subtask was reading, and what waited. Returns what the source
+    /// remembers, too.
+    ///
+    /// # Errors
+    /// If the bytes are not its splits.
+    pub(crate) fn restore(
+        open: &[&[u8]],
+        waiting: Option<&[u8]>,
+    ) -> Result<(Self, Vec<u8>), CodecError> {
+        let mut splits = VecDeque::new();
+        let mut done = Vec::new();
+        for mut bytes in open.iter().copied() {
+            let (now_open, now_done) = decode_open::<S>(&mut bytes)?;
+            let now_open = now_open.into_iter();
+            splits.extend(now_open.map(|(split, position)| (split, Some(position))));
+            done.extend(now_done);
+        }
+        let mut memory = Vec::new();
+        let mut search = Search::Complete;
+        if let Some(mut bytes) = waiting {
+            if !codec::decode_next::<bool>(&mut bytes)? {
+                search = Search::Due(Moment::ZERO);
+            }
+            memory = codec::decode_part(&mut bytes)?.to_vec();
+            let waiting: Vec<Waiting<S>> = codec::decode(bytes)?;
+            splits.extend(waiting);
+        }
+        Ok((Self::of(splits, done, search), memory))
+    }
+
+    fn of(waiting: VecDeque<Waiting<S>>, done: Vec<Positioned<S>>, search: Search) -> Self {
         Self {
-            unread: AtomicUsize::new(splits.len()),
+            unread: AtomicUsize::new(waiting.len()),
             drift: Drift::new(),
             state: Mutex::new(State {
-                waiting: splits.into(),
-                search: Search::Due(Moment::ZERO),
+                waiting,
+                done,
+                search,
                 subtasks: Vec::new(),
+                checkpoint: None,
             }),
+        }
+    }
+
+    /// What an earlier run had read to its end and perhaps not committed: for one subtask to commit.
+    pub(crate) fn take_done(&self) -> Vec<Positioned<S>> {
+        std::mem::take(&mut self.state.lock().done)
+    }
+
+    /// A subtask begins a checkpoint. Returns what waits if all have.
+    ///
+    /// # Errors
+    /// If it cannot be encoded.
+    pub(crate) fn save(
+        &self,
+        checkpoint: u64,
+        source: &S,
+        context: &ReaderContext,
+    ) -> Result<Option<Vec<u8>>, Failure> {
+        let mut state = self.state.lock();
+        state.checkpoint = Some(checkpoint);
+        state.subtask(context).saved = checkpoint;
+        if !state.all_have_saved(checkpoint) {
+            return Ok(None);
+        }
+        state.checkpoint = None;
+        let memory = blaming(&context.operator, || source.memory())?;
+        let mut bytes = Vec::new();
+        let is_complete = matches!(state.search, Search::Complete);
+        let encoded = codec::encode(&is_complete, &mut bytes).and_then(|()| {
+            codec::encode_part(&memory, &mut bytes);
+            codec::encode(&state.waiting, &mut bytes)
+        });
+        encoded.map_err(|error| Failure::error(context.operator.clone(), error.into()))?;
+        let woken = state.take_waiting();
+        drop(state);
+        woken.iter().for_each(|waker| waker.wake());
+        Ok(Some(bytes))
+    }
+
+    /// Checkpoints up to this one are over.
+    pub(crate) fn release(&self, over: u64) {
+        let mut state = self.state.lock();
+        if state
+            .checkpoint
+            .take_if(|checkpoint| *checkpoint <= over)
+            .is_some()
+        {
+            let woken = state.take_waiting();
+            drop(state);
+            woken.iter().for_each(|waker| waker.wake());
+        }
+    }
+
+    /// A subtask has come to its end: nothing is left, and there will be nothing more.
+    pub(crate) fn ended(&self, context: &ReaderContext) {
+        let mut state = self.state.lock();
+        state.subtask(context).ended = true;
+        let checkpoint = state.checkpoint;
+        if checkpoint.is_some_and(|checkpoint| state.all_have_saved(checkpoint)) {
+            state.checkpoint = None;
+            let woken = state.take_waiting();
+            drop(state);
+            woken.iter().for_each(|waker| waker.wake());
         }
     }
 
@@ -98,18 +217,24 @@ impl<S: Source> Splits<S> {
         now: Moment,
         context: &ReaderContext,
         wish: Wish,
-    ) -> Result<NextSplit<S::Split>, BoxError> {
+    ) -> Result<NextSplit<S>, BoxError> {
         let mut looked = false;
         loop {
             let mut state = self.state.lock();
+            let checkpoint = state.checkpoint;
+            if checkpoint == Some(state.subtask(context).saved) {
+                // What it would take now is saved as waiting.
+                state.subtask(context).waits = true;
+                return Ok(NextSplit::Wait(None));
+            }
             let share = state.share(context);
             let has_share = state.subtask(context).open >= share;
             if wish == Wish::Share && has_share && !state.waiting.is_empty() {
                 return Ok(NextSplit::Enough);
             }
-            if let Some(split) = state.waiting.pop_front() {
+            if let Some((split, position)) = state.waiting.pop_front() {
                 state.subtask(context).open += 1;
-                return Ok(NextSplit::Read(split));
+                return Ok(NextSplit::Read(split, position));
             }
             match state.search {
                 Search::Complete => return Ok(NextSplit::End),
@@ -177,17 +302,12 @@ impl<S: Source> Splits<S> {
                 again_after,
             } => {
                 self.unread.fetch_add(splits.len(), Ordering::AcqRel);
+                let splits = splits.into_iter().map(|split| (split, None));
                 state.waiting.extend(splits);
                 Search::Due(now + again_after)
             }
         };
-        let waiting = state.subtasks.iter_mut().filter(|subtask| subtask.waits);
-        let wakers: Vec<_> = waiting
-            .filter_map(|subtask| {
-                subtask.waits = false;
-                subtask.waker.clone()
-            })
-            .collect();
+        let wakers = state.take_waiting();
         drop(state);
         for waker in wakers {
             waker.wake();
@@ -196,7 +316,23 @@ impl<S: Source> Splits<S> {
     }
 }
 
-impl<T> State<T> {
+impl<S: Source> State<S> {
+    /// Those that wait for something.
+    fn take_waiting(&mut self) -> Vec<Arc<dyn Wake>> {
+        let waiting = self.subtasks.iter_mut().filter(|subtask| subtask.waits);
+        let wakers = waiting.filter_map(|subtask| {
+            subtask.waits = false;
+            subtask.waker.clone()
+        });
+        wakers.collect()
+    }
+
+    /// Whether a checkpoint has begun in all subtasks that have not come to their end.
+    fn all_have_saved(&self, checkpoint: u64) -> bool {
+        let mut subtasks = self.subtasks.iter();
+        subtasks.all(|subtask| subtask.ended || subtask.saved == checkpoint)
+    }
+
     /// The subtask that asks.
     fn subtask(&mut self, context: &ReaderContext) -> &mut Subtask {
         let subtasks = self.subtasks.len().max(context.parallelism);
@@ -213,6 +349,24 @@ impl<T> State<T> {
         let open: usize = self.subtasks.iter().map(|subtask| subtask.open).sum();
         (open + self.waiting.len()).div_ceil(context.parallelism)
     }
+}
+
+/// What a subtask reads, and what it has read to its end and not committed: the number of each (u64), and split and position
+/// of each.
+pub(crate) fn encode_open<S: Source>(
+    open: &[Positioned<S>],
+    done: &VecDeque<Positioned<S>>,
+) -> Result<Vec<u8>, CodecError> {
+    let mut bytes = Vec::new();
+    codec::encode(open, &mut bytes)?;
+    codec::encode(done, &mut bytes)?;
+    Ok(bytes)
+}
+
+type OpenAndDone<S> = (Vec<Positioned<S>>, Vec<Positioned<S>>);
+
+fn decode_open<S: Source>(bytes: &mut &[u8]) -> Result<OpenAndDone<S>, CodecError> {
+    Ok((codec::decode_next(bytes)?, codec::decode_next(bytes)?))
 }
 
 #[cfg(all(test, not(any(loom, shuttle))))]
@@ -311,7 +465,7 @@ mod tests {
                 .unwrap()
         };
         let read = |seconds| match next(seconds) {
-            NextSplit::Read(split) => Some(split),
+            NextSplit::Read(split, _) => Some(split),
             _ => None,
         };
         assert_eq!(
@@ -342,7 +496,7 @@ mod tests {
         let take = |subtask, wish| {
             let next = splits.next(&source, Moment::ZERO, &of(subtask), wish);
             match next.unwrap() {
-                NextSplit::Read(split) => Some(split),
+                NextSplit::Read(split, _) => Some(split),
                 NextSplit::Enough => None,
                 _ => panic!("four splits wait"),
             }

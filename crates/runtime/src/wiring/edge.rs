@@ -3,14 +3,14 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use levada_core::{Exchange as Travels, Origin, Wake};
+use levada_core::{Exchange as Travels, KeyGroup, Origin, Wake};
 use levada_graph::{Exchange, Pattern};
 use levada_network::{
     ByGroup, Gate, HasKeyGroup, OneRoute, Outbox, Port, RoundRobin, Routing, Shuffled,
 };
 
 use crate::error::Blame;
-use crate::stage::{Elided, InboxStage, Input, Lend, Sender, Stage};
+use crate::stage::{EdgeInput, Elided, InboxStage, Input, Lend, Replay, Sender, Stage};
 use crate::step::Step;
 use crate::subtask::Subtask;
 use crate::wiring::{
@@ -69,8 +69,8 @@ where
     S: Step<H::Out>,
     S::Out: Travels,
 {
-    fn chain(&self, subtask: &Subtask, target: Built) -> AnyPush {
-        chain::<H, _>(&self.steps, &self.operator, subtask, target)
+    fn chain(&self, subtask: &Subtask, input: Option<EdgeInput>, target: Built) -> AnyPush {
+        chain::<H, _>(&self.steps, &self.operator, subtask, input, target)
     }
 
     fn open(&self, exchange: &Exchange, consumers: &[Arc<dyn Wake>]) -> Opened {
@@ -113,11 +113,12 @@ where
     fn inbox(
         &self,
         subtask: &Subtask,
+        inputs: Vec<EdgeInput>,
         gates: Vec<AnyGate>,
         target: Built,
         clone: Option<AnyClone>,
     ) -> Box<dyn Stage> {
-        inbox::<S::Out>(subtask, gates, target, clone)
+        inbox::<S::Out>(subtask, Replay::new(inputs, None), gates, target, clone)
     }
 
     fn clone_record(&self) -> Option<AnyClone> {
@@ -171,8 +172,8 @@ where
     S: Step<H::Out>,
     S::Out: HasKeyGroup + Travels,
 {
-    fn chain(&self, subtask: &Subtask, target: Built) -> AnyPush {
-        chain::<H, _>(&self.steps, &self.operator, subtask, target)
+    fn chain(&self, subtask: &Subtask, input: Option<EdgeInput>, target: Built) -> AnyPush {
+        chain::<H, _>(&self.steps, &self.operator, subtask, input, target)
     }
 
     fn open(&self, exchange: &Exchange, consumers: &[Arc<dyn Wake>]) -> Opened {
@@ -187,11 +188,13 @@ where
     fn inbox(
         &self,
         subtask: &Subtask,
+        inputs: Vec<EdgeInput>,
         gates: Vec<AnyGate>,
         target: Built,
         clone: Option<AnyClone>,
     ) -> Box<dyn Stage> {
-        inbox::<S::Out>(subtask, gates, target, clone)
+        let replay = Replay::new(inputs, Some(S::Out::key_group as fn(&S::Out) -> KeyGroup));
+        inbox::<S::Out>(subtask, replay, gates, target, clone)
     }
 
     fn clone_record(&self) -> Option<AnyClone> {
@@ -216,9 +219,9 @@ impl LongerEdge {
 }
 
 impl EdgeFactory for LongerEdge {
-    fn chain(&self, subtask: &Subtask, target: Built) -> AnyPush {
-        let second = self.second.chain(subtask, target);
-        self.first.chain(subtask, Built::Push(second))
+    fn chain(&self, subtask: &Subtask, input: Option<EdgeInput>, target: Built) -> AnyPush {
+        let second = self.second.chain(subtask, input, target);
+        self.first.chain(subtask, None, Built::Push(second))
     }
 
     fn open(&self, exchange: &Exchange, consumers: &[Arc<dyn Wake>]) -> Opened {
@@ -231,17 +234,18 @@ impl EdgeFactory for LongerEdge {
             crosses_exchange: true,
             ..subtask.clone()
         };
-        self.first.chain(&subtask, Built::Push(second))
+        self.first.chain(&subtask, None, Built::Push(second))
     }
 
     fn inbox(
         &self,
         subtask: &Subtask,
+        inputs: Vec<EdgeInput>,
         gates: Vec<AnyGate>,
         target: Built,
         clone: Option<AnyClone>,
     ) -> Box<dyn Stage> {
-        self.second.inbox(subtask, gates, target, clone)
+        self.second.inbox(subtask, inputs, gates, target, clone)
     }
 
     fn clone_record(&self) -> Option<AnyClone> {
@@ -249,7 +253,13 @@ impl EdgeFactory for LongerEdge {
     }
 }
 
-fn chain<H, S>(steps: &S, operator: &Origin, subtask: &Subtask, target: Built) -> AnyPush
+fn chain<H, S>(
+    steps: &S,
+    operator: &Origin,
+    subtask: &Subtask,
+    input: Option<EdgeInput>,
+    target: Built,
+) -> AnyPush
 where
     H: Head,
     S: Step<H::Out>,
@@ -258,11 +268,11 @@ where
     match target {
         Built::Push(next) => {
             let next = next.typed::<S::Out>(&subtask.operator);
-            H::erase(steps.attach(subtask, Elided::new(next, operator.clone())))
+            H::erase(steps.attach(subtask, Elided::new(next, operator.clone(), input)))
         }
         Built::Read(next) => {
             let next = next.typed::<S::Out>(&subtask.operator);
-            let lend = Lend::new(next, operator.clone(), Arc::clone(&subtask.counters));
+            let lend = Lend::new(next, operator.clone(), input, Arc::clone(&subtask.counters));
             H::erase(steps.attach(subtask, lend))
         }
         Built::Head(_) => unreachable!("a source has no input"),
@@ -324,7 +334,7 @@ where
         Arc::clone(&subtask.budget),
         Arc::clone(&subtask.waker),
     );
-    let sender = Sender::new(outbox, operator.clone());
+    let sender = Sender::new(outbox, parts.channels, operator.clone());
     let subtask = Subtask {
         crosses_exchange: true,
         ..subtask.clone()
@@ -334,6 +344,7 @@ where
 
 fn inbox<T: Travels>(
     subtask: &Subtask,
+    replay: Replay<T>,
     gates: Vec<AnyGate>,
     target: Built,
     clone: Option<AnyClone>,
@@ -355,6 +366,7 @@ fn inbox<T: Travels>(
     };
     Box::new(InboxStage::new(
         gates,
+        replay,
         input,
         subtask.operator.clone(),
         Arc::clone(&subtask.counters),

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use levada_core::Room;
+use levada_core::codec::{self, CodecError};
 use levada_state::StateError;
 
 use crate::error::{Failure, blaming};
@@ -34,8 +35,20 @@ impl<S: Source> NodeFactory for SourceNode<S> {
             parallelism: subtask.parallelism,
             environment: subtask.environment.clone(),
         };
-        let splits = blaming(&subtask.operator, || self.0.splits(&context))?;
-        Ok(Arc::new(Splits::<S>::new(splits)))
+        let Some(restored) = &subtask.restored else {
+            let splits = blaming(&subtask.operator, || self.0.splits(&context))?;
+            return Ok(Arc::new(Splits::<S>::new(splits)));
+        };
+        let name = subtask.operator.name();
+        let Some((open, waiting)) = restored.splits(name) else {
+            // A source that the program did not have then.
+            let splits = blaming(&subtask.operator, || self.0.splits(&context))?;
+            return Ok(Arc::new(Splits::<S>::new(splits)));
+        };
+        let (splits, memory) = Splits::<S>::restore(&open, waiting)
+            .map_err(|error| Failure::error(subtask.operator.clone(), error.into()))?;
+        blaming(&subtask.operator, || self.0.restore(&memory, &context))?;
+        Ok(Arc::new(splits))
     }
 
     fn build(
@@ -48,9 +61,11 @@ impl<S: Source> NodeFactory for SourceNode<S> {
             .downcast::<Splits<S>>()
             .expect("a source's subtasks share its splits");
         let chain = only(outputs).typed_for::<S::Reader>(&subtask.operator);
+        let done = splits.take_done();
         Ok(Built::Head(Box::new(SourceStage::new(
             Arc::clone(&self.0),
             splits,
+            done,
             chain,
             subtask.throttle.clone(),
             subtask.reader_context(),
@@ -135,12 +150,26 @@ where
         Ok(Arc::new(()))
     }
 
+    fn recover(&self, subtask: &Subtask, prepared: &[&[u8]]) -> Result<(), Failure> {
+        let mut pending = Vec::new();
+        let damaged = |error: CodecError| Failure::error(subtask.operator.clone(), error.into());
+        for mut epochs in prepared.iter().copied() {
+            while !epochs.is_empty() {
+                let bytes = codec::decode_part(&mut epochs).map_err(damaged)?;
+                pending.push(codec::decode(bytes).map_err(damaged)?);
+            }
+        }
+        let context = subtask.sink_context();
+        blaming(&subtask.operator, || self.sink.recover(pending, &context))
+    }
+
     fn build(&self, subtask: &Subtask, _: &Shared, _: Vec<AnyPush>) -> Result<Built, Failure> {
         let context = subtask.sink_context();
         let writer = blaming(&subtask.operator, || self.sink.open(&context))?;
         let end = SinkEnd::new(
             writer,
             subtask.operator.clone(),
+            subtask.index,
             Arc::clone(&subtask.counters),
         );
         Ok(Built::Push(H::erase(self.steps.attach(subtask, end))))

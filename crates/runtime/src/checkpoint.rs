@@ -1,0 +1,36 @@
+//! Checkpoints: barriers through the graph, state to disk, and the way back.
+//!
+//! ```text
+//!             letters                        blocks                     data, manifest
+//!  Schedule ─────────▶ Participant (a task) ─────────▶ CheckpointWriter ──────────────▶ disk
+//!     ▲                      │ saved                          │ written
+//!     └──────────────────────┴────────────────────────────────┘
+//! ```
+//!
+//! The protocol, with its states, is in `docs/checkpoints.md`.
+
+pub(crate) mod block;
+mod options;
+mod order;
+mod participant;
+mod restored;
+mod schedule;
+mod setup;
+mod visitors;
+mod writer;
+
+pub(crate) use block::Outlet;
+pub use levada_checkpoint::BlockKind;
+pub use options::{Allowed, CheckpointOptions, StartAt};
+pub(crate) use order::Mail;
+pub(crate) use participant::{Next, Passage};
+pub use participant::{Participant, SavedByTask};
+pub(crate) use restored::Restore;
+pub use restored::Restored;
+pub use schedule::{Asked, CheckpointMetrics, CheckpointSummary, Purpose};
+pub(crate) use schedule::{Decision, Schedule, TaskDuties, Tasks, template};
+pub use setup::{CheckpointFailure, Setup, Start};
+pub use visitors::ChannelName;
+pub(crate) use visitors::{Begin, Held, number};
+pub use writer::CheckpointWriter;
+pub(crate) use writer::Durable;

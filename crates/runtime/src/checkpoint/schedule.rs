@@ -1,0 +1,600 @@
+//! When checkpoints are taken, and what has become of each: the coordinator's part.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use levada_checkpoint::{CheckpointError, CheckpointKind, FileEntry, JobEntry, Manifest};
+use levada_checkpoint::{EdgeEntry, OperatorEntry};
+use levada_core::{Moment, Timestamp, fault};
+use levada_state::Saving;
+use serde::Serialize;
+
+use crate::checkpoint::block::{Outlet, ToWriter};
+use crate::checkpoint::options::CheckpointOptions;
+use crate::checkpoint::order::{Letters, Mail, Order};
+use crate::checkpoint::participant::SavedByTask;
+use crate::checkpoint::setup::Setup;
+use crate::checkpoint::writer::{Durable, Start};
+use crate::event::Event;
+
+/// What a checkpoint is for.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Purpose {
+    /// To go on from after a failure.
+    Recovery,
+    /// A savepoint, in a directory of its own.
+    Savepoint(PathBuf),
+    /// The last one of a job whose input has come to its end.
+    Final,
+}
+
+/// A checkpoint that somebody wants.
+#[derive(Debug)]
+pub struct Asked {
+    /// What for.
+    pub purpose: Purpose,
+    /// Whether the job is to stop there.
+    pub stops: bool,
+    /// Where the answer goes.
+    pub answer: Option<Sender<Result<CheckpointSummary, String>>>,
+}
+
+/// A checkpoint that is complete.
+#[derive(Clone, Debug, Serialize)]
+pub struct CheckpointSummary {
+    /// Its number.
+    pub number: u64,
+    /// Where its manifest is.
+    pub path: PathBuf,
+    /// From the trigger to the last task that has saved its part, in nanoseconds: syncs apart.
+    pub saved_nanos: u64,
+    /// From the trigger until it was durable, in nanoseconds.
+    pub durable_nanos: u64,
+    /// How long the syncs took, one after the other, in nanoseconds.
+    pub sync_nanos: u64,
+    /// How many they were.
+    pub syncs: u32,
+    /// Bytes that were written for it.
+    pub bytes: u64,
+    /// Bytes of them that were in flight.
+    pub in_flight_bytes: u64,
+    /// Records that were in flight.
+    pub in_flight_records: u64,
+    /// Tasks in which the barrier overtook records.
+    pub overtaken: usize,
+    /// How many it needs, itself included.
+    pub chain: usize,
+}
+
+/// What is counted of checkpoints.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct CheckpointMetrics {
+    /// How many are complete.
+    pub completed: u64,
+    /// How many failed or were given up.
+    pub failed: u64,
+    /// The last one that is complete.
+    pub last: Option<CheckpointSummary>,
+    /// The longest time from a trigger to the last task, in nanoseconds.
+    pub saved_nanos_max: u64,
+    /// The longest time from a trigger until it was durable, in nanoseconds.
+    pub durable_nanos_max: u64,
+    /// The most bytes that ever waited for the disk.
+    pub queue_bytes_max: u64,
+    /// The checkpoint that the job went on from.
+    pub restored: Option<u64>,
+    /// Whether the job has stopped at the last one, as it was asked to.
+    pub stopped: bool,
+}
+
+/// What the schedule knows of tasks.
+pub(crate) struct Tasks<'a> {
+    /// Whether it has not ended.
+    pub(crate) is_live: &'a dyn Fn(usize) -> bool,
+    pub(crate) wake: &'a dyn Fn(usize),
+}
+
+/// Takes checkpoints one at a time.
+///
+/// ```text
+///        due, asked                  all tasks have saved           written
+///  idle ────────────▶ collecting(n) ──────────────────▶ writing(n) ─────────▶ idle, sinks commit n
+///    ▲                    │ timeout, failure                │ failure
+///    └────────────────────┴────────────────────────────────┘  every task hears that n is over
+/// ```
+pub(crate) struct Schedule {
+    setup: Arc<Setup>,
+    outlet: Outlet,
+    mails: Vec<Arc<Mail>>,
+    duties: Vec<TaskDuties>,
+    manifest: Manifest,
+    /// The last one that is complete and was taken by these tasks.
+    confirmed: Option<Manifest>,
+    pending: Option<Pending>,
+    committing: Option<Committing>,
+    asked: VecDeque<Asked>,
+    last_begin: Moment,
+    last_end: Moment,
+    failures: u32,
+    metrics: CheckpointMetrics,
+}
+
+/// What a task has to do with checkpoints.
+#[derive(Clone, Debug)]
+pub(crate) struct TaskDuties {
+    /// Its sinks commit.
+    pub(crate) sink: bool,
+    /// Its source keeps how far it has been read.
+    pub(crate) source: bool,
+    /// The operators in it, by their places in the manifest, and its number among their subtasks.
+    pub(crate) operators: Vec<usize>,
+    pub(crate) subtask: u32,
+}
+
+struct Pending {
+    number: u64,
+    asked: Asked,
+    began: Moment,
+    /// By task: whether it has not saved its part.
+    waits: Vec<bool>,
+    saved: SavedByTask,
+    overtaken: usize,
+    has_overtaken: bool,
+    /// When the last task had saved its part.
+    saved_at: Option<Moment>,
+}
+
+struct Committing {
+    number: u64,
+    /// By task: whether its sinks have not committed.
+    waits: Vec<bool>,
+    stops: bool,
+}
+
+/// What the run is to do.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    GoOn,
+    /// The last checkpoint is complete: sinks may commit, and the job ends.
+    Finish,
+    /// It has stopped where it was to.
+    Stop,
+    /// It cannot go on without checkpoints.
+    Fail(String),
+}
+
+impl Schedule {
+    pub(crate) fn new(
+        setup: Arc<Setup>,
+        outlet: Outlet,
+        mails: Vec<Arc<Mail>>,
+        duties: Vec<TaskDuties>,
+        manifest: Manifest,
+        restored: Option<u64>,
+        now: Moment,
+    ) -> Self {
+        Self {
+            setup,
+            outlet,
+            mails,
+            duties,
+            manifest,
+            confirmed: None,
+            pending: None,
+            committing: None,
+            asked: VecDeque::new(),
+            last_begin: now,
+            last_end: now,
+            failures: 0,
+            metrics: CheckpointMetrics {
+                restored,
+                ..CheckpointMetrics::default()
+            },
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> &CheckpointMetrics {
+        &self.metrics
+    }
+
+    fn options(&self) -> &CheckpointOptions {
+        self.setup.options()
+    }
+
+    /// Takes note of a checkpoint that somebody wants.
+    pub(crate) fn ask(&mut self, asked: Asked) {
+        self.asked.push_back(asked);
+    }
+
+    /// When something is to be done, if nothing happens before.
+    pub(crate) fn due(&self) -> Option<Moment> {
+        match &self.pending {
+            Some(pending) => {
+                let timeout = pending.began + self.options().timeout;
+                Some(
+                    self.overtakes_at(pending)
+                        .map_or(timeout, |at| at.min(timeout)),
+                )
+            }
+            None if !self.asked.is_empty() => Some(Moment::ZERO),
+            None => self.next_at(),
+        }
+    }
+
+    fn next_at(&self) -> Option<Moment> {
+        let every = self.options().every?;
+        Some((self.last_begin + every).max(self.last_end + self.options().pause_min))
+    }
+
+    fn overtakes_at(&self, pending: &Pending) -> Option<Moment> {
+        if pending.has_overtaken || pending.saved_at.is_some() || !self.options().exactly_once {
+            return None;
+        }
+        Some(pending.began + self.options().alignment_timeout?)
+    }
+
+    /// Does what is due.
+    pub(crate) fn tick(&mut self, now: Moment, tasks: &Tasks<'_>) -> (Vec<Event>, Decision) {
+        let mut events = Vec::new();
+        let mut decision = Decision::GoOn;
+        if let Some(pending) = &self.pending {
+            let number = pending.number;
+            if now >= pending.began + self.options().timeout {
+                let timeout = self.options().timeout;
+                let reason = format!("it took longer than {}", text(timeout));
+                decision = self.give_up(reason, now, tasks, &mut events);
+            } else if self.overtakes_at(pending).is_some_and(|at| now >= at) {
+                self.overtake(number, tasks);
+            }
+        } else if let Some(asked) = self.asked.pop_front() {
+            self.begin(asked, now, tasks);
+        } else if self.next_at().is_some_and(|at| now >= at) {
+            let asked = Asked {
+                purpose: Purpose::Recovery,
+                stops: false,
+                answer: None,
+            };
+            self.begin(asked, now, tasks);
+        }
+        (events, decision)
+    }
+
+    fn begin(&mut self, asked: Asked, now: Moment, tasks: &Tasks<'_>) {
+        let number = self.setup.next_number();
+        let (base, files) = match &asked.purpose {
+            Purpose::Savepoint(_) => (None, Vec::new()),
+            _ => self.base(),
+        };
+        self.outlet.tell(ToWriter::Start(Start {
+            number,
+            savepoint: match &asked.purpose {
+                Purpose::Savepoint(dir) => Some(dir.clone()),
+                _ => None,
+            },
+            base: files,
+        }));
+        let order = Order {
+            saving: Saving {
+                checkpoint: number,
+                base,
+                confirmed: self.confirmed.as_ref().map(|manifest| manifest.number),
+            },
+            aligns: self.options().exactly_once,
+            stops: asked.stops,
+        };
+        self.last_begin = now;
+        self.pending = Some(Pending {
+            number,
+            asked,
+            began: now,
+            waits: (0..self.mails.len())
+                .map(|task| (tasks.is_live)(task))
+                .collect(),
+            saved: SavedByTask::default(),
+            overtaken: 0,
+            has_overtaken: false,
+            saved_at: None,
+        });
+        // All are told before one is woken: who sees a barrier knows what it is for.
+        for mail in &self.mails {
+            mail.tell(|letters| letters.order = Some(order));
+        }
+        if self.options().exactly_once && self.options().alignment_timeout == Some(Duration::ZERO) {
+            self.overtake(number, tasks);
+        } else {
+            self.wake_all(tasks);
+        }
+    }
+
+    /// The checkpoint that the next one may be based on, with its files.
+    fn base(&self) -> (Option<u64>, Vec<FileEntry>) {
+        let Some(confirmed) = &self.confirmed else {
+            return (None, Vec::new());
+        };
+        let full = confirmed.files.first().map_or(0, |file| file.bytes);
+        let is_worth_it = confirmed.bytes() - full <= full;
+        if confirmed.files.len() < self.options().chain_max && is_worth_it {
+            (Some(confirmed.number), confirmed.files.clone())
+        } else {
+            (None, Vec::new())
+        }
+    }
+
+    fn overtake(&mut self, number: u64, tasks: &Tasks<'_>) {
+        if let Some(pending) = &mut self.pending {
+            pending.has_overtaken = true;
+        }
+        self.tell_all(|letters| letters.overtake = Some(number));
+        self.wake_all(tasks);
+    }
+
+    /// A task has saved its part.
+    pub(crate) fn saved(
+        &mut self,
+        task: usize,
+        number: u64,
+        saved: SavedByTask,
+        now: Moment,
+        tasks: &Tasks<'_>,
+    ) {
+        let Some(pending) = self.pending.as_mut().filter(|p| p.number == number) else {
+            return;
+        };
+        pending.waits[task] = false;
+        pending.saved.bytes += saved.bytes;
+        pending.saved.in_flight_bytes += saved.in_flight_bytes;
+        pending.saved.in_flight_records += saved.in_flight_records;
+        pending.overtaken += usize::from(saved.has_overtaken);
+        if fault!("commit-early") {
+            self.commit(number, false, tasks);
+        }
+        self.look_whether_saved(now, tasks);
+    }
+
+    /// A task has ended; what it had not saved it does not have any more.
+    pub(crate) fn ended(&mut self, task: usize, now: Moment, tasks: &Tasks<'_>) -> Decision {
+        if let Some(pending) = &mut self.pending {
+            pending.waits[task] = false;
+            self.look_whether_saved(now, tasks);
+        }
+        self.committed(task, u64::MAX, tasks)
+    }
+
+    fn look_whether_saved(&mut self, now: Moment, tasks: &Tasks<'_>) {
+        let Some(pending) = &mut self.pending else {
+            return;
+        };
+        if pending.saved_at.is_some() || pending.waits.iter().any(|waits| *waits) {
+            return;
+        }
+        pending.saved_at = Some(now);
+        let mut manifest = self.manifest.clone();
+        manifest.number = pending.number;
+        manifest.created = self.setup.wall().0;
+        manifest.kind = match pending.asked.purpose {
+            Purpose::Recovery => CheckpointKind::Checkpoint,
+            Purpose::Savepoint(_) => CheckpointKind::Savepoint,
+            Purpose::Final => CheckpointKind::Final,
+        };
+        for (task, duties) in self.duties.iter().enumerate() {
+            if !(tasks.is_live)(task) {
+                for operator in &duties.operators {
+                    manifest.operators[*operator].finished.push(duties.subtask);
+                }
+            }
+        }
+        self.outlet.tell(ToWriter::Finish(Box::new(manifest)));
+    }
+
+    /// A checkpoint has been written, or could not be.
+    pub(crate) fn written(
+        &mut self,
+        number: u64,
+        result: Result<Box<Durable>, Arc<CheckpointError>>,
+        now: Moment,
+        tasks: &Tasks<'_>,
+    ) -> (Vec<Event>, Decision) {
+        let mut events = Vec::new();
+        if self
+            .pending
+            .as_ref()
+            .is_none_or(|pending| pending.number != number)
+        {
+            return (events, Decision::GoOn);
+        }
+        let durable = match result {
+            Ok(durable) => *durable,
+            Err(error) => {
+                let reason = crate::error::chain(&*error);
+                let decision = self.give_up(reason, now, tasks, &mut events);
+                return (events, decision);
+            }
+        };
+        let pending = self.pending.take().expect("it has just been looked at");
+        let summary = CheckpointSummary {
+            number,
+            path: durable.path,
+            saved_nanos: pending.saved_at.unwrap_or(now).nanos_since(pending.began),
+            durable_nanos: now.nanos_since(pending.began),
+            sync_nanos: durable.sync_nanos,
+            syncs: durable.syncs,
+            bytes: durable.manifest.own_bytes(),
+            in_flight_bytes: pending.saved.in_flight_bytes,
+            in_flight_records: pending.saved.in_flight_records,
+            overtaken: pending.overtaken,
+            chain: durable.manifest.files.len(),
+        };
+        self.failures = 0;
+        self.last_end = now;
+        self.metrics.completed += 1;
+        let metrics = &mut self.metrics;
+        metrics.queue_bytes_max = self.outlet.load().bytes_max();
+        metrics.saved_nanos_max = metrics.saved_nanos_max.max(summary.saved_nanos);
+        metrics.durable_nanos_max = metrics.durable_nanos_max.max(summary.durable_nanos);
+        metrics.last = Some(summary.clone());
+        events.push(Event::CheckpointCompleted(Box::new(summary.clone())));
+        let mut decision = Decision::GoOn;
+        match pending.asked.purpose {
+            Purpose::Savepoint(_) if !pending.asked.stops => {}
+            Purpose::Final => decision = Decision::Finish,
+            Purpose::Recovery | Purpose::Savepoint(_) => {
+                decision = self.commit(number, pending.asked.stops, tasks);
+            }
+        }
+        if durable.manifest.kind != CheckpointKind::Savepoint {
+            self.setup.note_taken();
+            self.confirmed = Some(durable.manifest);
+        }
+        if let Some(answer) = pending.asked.answer {
+            let _ = answer.try_send(Ok(summary));
+        }
+        (events, decision)
+    }
+
+    /// Lets the sinks commit.
+    fn commit(&mut self, number: u64, stops: bool, tasks: &Tasks<'_>) -> Decision {
+        let waits = self.duties.iter().enumerate();
+        let waits = waits.map(|(task, duties)| duties.sink && (tasks.is_live)(task));
+        self.committing = Some(Committing {
+            number,
+            waits: waits.collect(),
+            stops,
+        });
+        for (task, duties) in self.duties.iter().enumerate() {
+            if duties.sink {
+                self.mails[task].tell(|letters| letters.commit = Some(number));
+                (tasks.wake)(task);
+            }
+        }
+        self.look_whether_committed(tasks)
+    }
+
+    /// The sinks of a task have committed.
+    pub(crate) fn committed(&mut self, task: usize, number: u64, tasks: &Tasks<'_>) -> Decision {
+        match &mut self.committing {
+            Some(committing) if committing.number <= number => {
+                committing.waits[task] = false;
+                self.look_whether_committed(tasks)
+            }
+            _ => Decision::GoOn,
+        }
+    }
+
+    /// Once all sinks have committed, the sources keep how far they had been read.
+    fn look_whether_committed(&mut self, tasks: &Tasks<'_>) -> Decision {
+        let done = self
+            .committing
+            .take_if(|committing| !committing.waits.iter().any(|waits| *waits));
+        let Some(committing) = done else {
+            return Decision::GoOn;
+        };
+        for (task, duties) in self.duties.iter().enumerate() {
+            if duties.source {
+                self.mails[task].tell(|letters| letters.settle = Some(committing.number));
+                (tasks.wake)(task);
+            }
+        }
+        self.metrics.stopped = committing.stops;
+        match committing.stops {
+            true => Decision::Stop,
+            false => Decision::GoOn,
+        }
+    }
+
+    /// Gives up the checkpoint that is being taken.
+    fn give_up(
+        &mut self,
+        reason: String,
+        now: Moment,
+        tasks: &Tasks<'_>,
+        events: &mut Vec<Event>,
+    ) -> Decision {
+        let Some(pending) = self.pending.take() else {
+            return Decision::GoOn;
+        };
+        let number = pending.number;
+        self.outlet.tell(ToWriter::Discard(number));
+        self.tell_all(|letters| letters.over = Some(number));
+        self.wake_all(tasks);
+        self.last_end = now;
+        self.metrics.failed += 1;
+        events.push(Event::CheckpointFailed {
+            number,
+            reason: reason.clone(),
+        });
+        if let Some(answer) = pending.asked.answer {
+            let _ = answer.try_send(Err(reason.clone()));
+            return Decision::GoOn;
+        }
+        if pending.asked.purpose == Purpose::Final {
+            return Decision::Fail(format!("the last checkpoint failed: {reason}"));
+        }
+        self.failures += 1;
+        match self.options().failures_max {
+            Some(max) if self.failures > max => Decision::Fail(format!(
+                "{} checkpoints in a row failed, and {max} may: {reason}",
+                self.failures
+            )),
+            _ => Decision::GoOn,
+        }
+    }
+
+    /// The run is being given up.
+    pub(crate) fn stop(&mut self) {
+        if let Some(pending) = self.pending.take() {
+            self.outlet.tell(ToWriter::Discard(pending.number));
+            if let Some(answer) = pending.asked.answer {
+                let _ = answer.try_send(Err("the job ended before".to_owned()));
+            }
+        }
+        for asked in self.asked.drain(..) {
+            if let Some(answer) = asked.answer {
+                let _ = answer.try_send(Err("the job ended before".to_owned()));
+            }
+        }
+    }
+
+    fn tell_all(&self, write: impl Fn(&mut Letters)) {
+        for mail in &self.mails {
+            mail.tell(&write);
+        }
+    }
+
+    fn wake_all(&self, tasks: &Tasks<'_>) {
+        for task in 0..self.mails.len() {
+            if (tasks.is_live)(task) {
+                (tasks.wake)(task);
+            }
+        }
+    }
+}
+
+fn text(duration: Duration) -> String {
+    format!("{duration:?}")
+}
+
+/// A manifest of a job, without number and files.
+pub(crate) fn template(
+    job: JobEntry,
+    run: &str,
+    attempt: u32,
+    key_groups: u16,
+    operators: Vec<OperatorEntry>,
+    edges: Vec<EdgeEntry>,
+) -> Manifest {
+    Manifest {
+        number: 0,
+        kind: CheckpointKind::Checkpoint,
+        run: run.to_owned(),
+        attempt,
+        created: Timestamp(0).0,
+        job,
+        key_groups,
+        operators,
+        edges,
+        files: Vec::new(),
+    }
+}

@@ -1,0 +1,187 @@
+//! What was in flight on the way into an operator when a checkpoint was taken, and comes before everything else after a
+//! restore.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::Arc;
+
+use levada_core::codec::CodecError;
+use levada_core::{Exchange, KeyGroup, Timestamp};
+use levada_graph::Pattern;
+use levada_network::{Entry, InFlight, Saved, Watermark, in_flight};
+
+use crate::checkpoint::ChannelName;
+use crate::stage::confluence::{Confluence, Said};
+
+/// An edge on its way into one subtask.
+#[derive(Clone, Debug)]
+pub struct EdgeInput {
+    /// The edge.
+    pub(crate) name: Arc<str>,
+    pub(crate) pattern: Pattern,
+    /// The subtask, of so many.
+    pub(crate) index: usize,
+    pub(crate) consumers: usize,
+    /// The number of the first producer that sends to it.
+    pub(crate) first_producer: usize,
+    /// The key groups of the subtask.
+    pub(crate) owned: Range<u16>,
+}
+
+impl EdgeInput {
+    /// The channel from a producer.
+    pub(crate) fn channel(&self, producer: u32) -> ChannelName {
+        ChannelName {
+            edge: Arc::clone(&self.name),
+            from: producer,
+            to: crate::checkpoint::number(self.index),
+            consumers: crate::checkpoint::number(self.consumers),
+        }
+    }
+}
+
+/// A channel of a checkpoint.
+#[derive(Clone, Debug)]
+pub struct Restored<'a> {
+    /// How far it was in event time.
+    pub(crate) watermark: Watermark,
+    /// What was in flight, in pieces.
+    pub(crate) elements: Vec<&'a [u8]>,
+}
+
+/// What waits to be replayed, whatever its type.
+pub trait Replays {
+    /// The edges that come here.
+    fn inputs(&self) -> &[EdgeInput];
+
+    /// Takes the channels of an edge; returns how many records that are.
+    ///
+    /// # Errors
+    /// If the bytes are not its records.
+    fn load(&mut self, input: usize, channels: Vec<Restored<'_>>) -> Result<u64, CodecError>;
+
+    /// What is left of it.
+    ///
+    /// # Errors
+    /// If a record cannot be encoded.
+    fn save(&self) -> Result<Vec<(ChannelName, Watermark, Saved)>, CodecError>;
+}
+
+/// Elements that wait to be replayed, and how far their channels were.
+pub(crate) struct Replay<T> {
+    inputs: Vec<EdgeInput>,
+    /// The group of a record, on an edge that divides by it.
+    group_of: Option<fn(&T) -> KeyGroup>,
+    /// By channel: the edge it is of.
+    edges: Vec<usize>,
+    /// Channel by channel, in their order.
+    waiting: VecDeque<(usize, InFlight<T>)>,
+    time: Confluence,
+}
+
+/// What comes next.
+pub(crate) enum Replayed<T> {
+    Record(Entry<T>),
+    Said(Said),
+}
+
+/// From this number on, producers stand for channels of the checkpoint before.
+const FIRST_OF_BEFORE: u32 = 1 << 31;
+
+impl<T> Replay<T> {
+    /// Nothing, for these edges.
+    pub(crate) fn new(inputs: Vec<EdgeInput>, group_of: Option<fn(&T) -> KeyGroup>) -> Self {
+        Self {
+            inputs,
+            group_of,
+            edges: Vec::new(),
+            waiting: VecDeque::new(),
+            time: Confluence::new(0),
+        }
+    }
+
+    pub(crate) fn inputs(&self) -> &[EdgeInput] {
+        &self.inputs
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How far the input was, once all has been replayed; none if there was nothing.
+    pub(crate) fn end(&mut self) -> Option<Timestamp> {
+        if self.edges.is_empty() {
+            return None;
+        }
+        self.edges.clear();
+        Some(self.time.said().at)
+    }
+
+    /// The next element that matters.
+    pub(crate) fn next(&mut self) -> Option<Replayed<T>> {
+        loop {
+            match self.waiting.pop_front()? {
+                (_, InFlight::Record(entry)) => return Some(Replayed::Record(entry)),
+                (channel, InFlight::Watermark(watermark)) => {
+                    if let Some(said) = self.time.hear(channel, watermark) {
+                        return Some(Replayed::Said(said));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl<T: Exchange> Replays for Replay<T> {
+    fn inputs(&self) -> &[EdgeInput] {
+        &self.inputs
+    }
+
+    fn load(&mut self, input: usize, channels: Vec<Restored<'_>>) -> Result<u64, CodecError> {
+        let mut records = 0;
+        let owned = self.inputs[input].owned.clone();
+        let divides = self.inputs[input].pattern == Pattern::Hash;
+        for channel in channels {
+            let number = self.edges.len();
+            self.edges.push(input);
+            // At first, so that all channels have spoken before the first record.
+            self.waiting
+                .push_front((number, InFlight::Watermark(channel.watermark)));
+            for piece in channel.elements {
+                for element in in_flight::<T>(piece)? {
+                    if let (InFlight::Record(entry), Some(group_of)) = (&element, self.group_of)
+                        && divides
+                        && !owned.contains(&group_of(&entry.record).0)
+                    {
+                        continue;
+                    }
+                    records += u64::from(matches!(element, InFlight::Record(_)));
+                    self.waiting.push_back((number, element));
+                }
+            }
+        }
+        self.time = Confluence::new(self.edges.len());
+        Ok(records)
+    }
+
+    fn save(&self) -> Result<Vec<(ChannelName, Watermark, Saved)>, CodecError> {
+        if self.waiting.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut channels: Vec<_> = (self.edges.iter().enumerate())
+            .map(|(number, input)| {
+                let from = FIRST_OF_BEFORE + crate::checkpoint::number(number);
+                let channel = self.inputs[*input].channel(from);
+                (channel, self.time.channel(number), Saved::new())
+            })
+            .collect();
+        for (channel, element) in &self.waiting {
+            let saved = &mut channels[*channel].2;
+            match element {
+                InFlight::Record(entry) => saved.add(std::slice::from_ref(entry), None)?,
+                InFlight::Watermark(watermark) => saved.add_watermark(*watermark),
+            }
+        }
+        Ok(channels)
+    }
+}
