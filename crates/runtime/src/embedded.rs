@@ -302,11 +302,11 @@ impl Supervisor {
         }
         Running::launch(
             &self.program,
-            Arc::clone(&self.plan),
+            &self.plan,
             &self.environment,
             &self.options,
             self.threads,
-            crate::launch::Attempt {
+            &crate::launch::Attempt {
                 number: self.attempt,
                 setup: self.setup.clone(),
                 restored: start.restored,

@@ -104,14 +104,14 @@ impl Launched {
 /// If a source, a sink or an operator cannot be opened.
 pub fn launch(
     program: &Program,
-    plan: Arc<Plan>,
+    plan: &Arc<Plan>,
     environment: &Environment,
     options: &RunOptions,
-    attempt: Attempt,
+    attempt: &Attempt,
     schedule: &mut dyn FnMut(&PlannedStage, usize) -> Arc<dyn Schedule>,
 ) -> Result<Launched, Failure> {
     let user = program.user.clone();
-    let mut registry = Registry::new(Arc::clone(&plan), Arc::clone(&environment.clock), user);
+    let mut registry = Registry::new(Arc::clone(plan), Arc::clone(&environment.clock), user);
     let now = environment.clock.now();
     let mut tasks = Vec::new();
     let mut times = Vec::new();
@@ -136,7 +136,7 @@ pub fn launch(
     registry.set_budget(Budget::new(spare));
     let mut wiring = Wiring {
         program,
-        plan: &plan,
+        plan,
         tasks: &tasks,
         registry: &registry,
         environment,
@@ -167,8 +167,8 @@ pub fn launch(
             Arc::clone(setup),
             sender.clone(),
             mails.clone(),
-            task_duties(&plan, stages.iter().map(|built| built.duties)),
-            manifest_of(&plan, &run, attempt.number),
+            task_duties(plan, stages.iter().map(|built| built.duties)),
+            manifest_of(plan, &run, attempt.number),
             attempt.restored.as_ref().map(|of| of.manifest().number),
             environment.clock.now(),
         ));

@@ -165,10 +165,10 @@ impl Simulation {
         };
         let launched = launch(
             &program,
-            plan,
+            &plan,
             &environment,
             &options,
-            attempt,
+            &attempt,
             &mut |_, _| Arc::clone(&scheduler) as Arc<dyn Schedule>,
         )
         .map_err(Error::from)?;

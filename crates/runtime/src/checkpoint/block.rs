@@ -52,6 +52,10 @@ pub(crate) struct Load {
 impl Outlet {
     /// An outlet with room for about so many bytes, and where they arrive.
     pub(crate) fn new(limit: u64) -> (Self, Receiver<ToWriter>) {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "its bound is in bytes, and in `Load`"
+        )]
         let (sender, receiver) = unbounded();
         let load = Arc::new(Load {
             bytes: AtomicU64::new(0),

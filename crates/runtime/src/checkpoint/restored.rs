@@ -31,6 +31,14 @@ pub struct Restored {
     in_flight: u64,
 }
 
+/// What is left of a source.
+pub(crate) struct RestoredSplits<'a> {
+    /// What each subtask was reading.
+    pub(crate) open: Vec<&'a [u8]>,
+    /// What none was.
+    pub(crate) waiting: Option<&'a [u8]>,
+}
+
 struct Channel {
     consumers: u32,
     watermark: Watermark,
@@ -91,8 +99,8 @@ impl Restored {
         &self.state
     }
 
-    /// What the subtasks of a source were reading, and what none was; none if the source was not there.
-    pub(crate) fn splits(&self, source: &str) -> Option<(Vec<&[u8]>, Option<&[u8]>)> {
+    /// The splits of a source; none if the source was not there.
+    pub(crate) fn splits(&self, source: &str) -> Option<RestoredSplits<'_>> {
         let waiting = self.splits.get(source).map(Vec::as_slice);
         let open = self.sources.get(source);
         let was_there = self
@@ -104,7 +112,10 @@ impl Restored {
             return None;
         }
         let open = open.into_iter().flatten().map(Vec::as_slice);
-        Some((open.collect(), waiting))
+        Some(RestoredSplits {
+            open: open.collect(),
+            waiting,
+        })
     }
 
     /// What the subtasks of a sink had prepared.

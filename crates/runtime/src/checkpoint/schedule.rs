@@ -245,7 +245,7 @@ impl Schedule {
             if now >= pending.began + self.options().timeout {
                 let timeout = self.options().timeout;
                 let reason = format!("it took longer than {}", text(timeout));
-                decision = self.give_up(reason, now, tasks, &mut events);
+                decision = self.give_up(&reason, now, tasks, &mut events);
             } else if self.overtakes_at(pending).is_some_and(|at| now >= at) {
                 self.overtake(number, tasks);
             }
@@ -409,7 +409,7 @@ impl Schedule {
             Ok(durable) => *durable,
             Err(error) => {
                 let reason = crate::error::chain(&*error);
-                let decision = self.give_up(reason, now, tasks, &mut events);
+                let decision = self.give_up(&reason, now, tasks, &mut events);
                 return (events, decision);
             }
         };
@@ -507,7 +507,7 @@ impl Schedule {
     /// Gives up the checkpoint that is being taken.
     fn give_up(
         &mut self,
-        reason: String,
+        reason: &str,
         now: Moment,
         tasks: &Tasks<'_>,
         events: &mut Vec<Event>,
@@ -523,10 +523,10 @@ impl Schedule {
         self.metrics.failed += 1;
         events.push(Event::CheckpointFailed {
             number,
-            reason: reason.clone(),
+            reason: reason.to_owned(),
         });
         if let Some(answer) = pending.asked.answer {
-            let _ = answer.try_send(Err(reason.clone()));
+            let _ = answer.try_send(Err(reason.to_owned()));
             return Decision::GoOn;
         }
         if pending.asked.purpose == Purpose::Final {

@@ -39,11 +39,11 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn launch(
         program: &Program,
-        plan: Arc<Plan>,
+        plan: &Arc<Plan>,
         environment: &Environment,
         options: &RunOptions,
         threads: usize,
-        attempt: Attempt,
+        attempt: &Attempt,
     ) -> Result<Self, Error> {
         let environment = &Environment {
             executor: environment.executor.for_run(),

@@ -40,12 +40,12 @@ impl<S: Source> NodeFactory for SourceNode<S> {
             return Ok(Arc::new(Splits::<S>::new(splits)));
         };
         let name = subtask.operator.name();
-        let Some((open, waiting)) = restored.splits(name) else {
+        let Some(left) = restored.splits(name) else {
             // A source that the program did not have then.
             let splits = blaming(&subtask.operator, || self.0.splits(&context))?;
             return Ok(Arc::new(Splits::<S>::new(splits)));
         };
-        let (splits, memory) = Splits::<S>::restore(&open, waiting)
+        let (splits, memory) = Splits::<S>::restore(&left.open, left.waiting)
             .map_err(|error| Failure::error(subtask.operator.clone(), error.into()))?;
         blaming(&subtask.operator, || self.0.restore(&memory, &context))?;
         Ok(Arc::new(splits))
