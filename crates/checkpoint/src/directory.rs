@@ -1,8 +1,9 @@
 //! Writing checkpoints, by the one job that has the lock.
 //!
-//! What is written is seen in this order: the content of the data files ([`DataFile::finish`] syncs it), the content of
-//! the manifest, its name. The sync of the directory comes last, and makes the names of all of them durable; what a crash
-//! before it leaves is a manifest whose files may be missing, which does not count, or a checkpoint that is complete.
+//! What is written becomes durable in this order: the content of the data files ([`DataFile::finish`] syncs it), the content
+//! of the manifest under a temporary name, the names of all of them, and then, by another sync of the directory, the name
+//! under which the manifest counts. So a manifest with its name has all its files, whenever a crash comes: if one is
+//! missing, it was there and has been lost.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -242,12 +243,15 @@ impl Directory {
                 .map_err(CheckpointError::file("sync", temporary))?;
         }
         drop(file);
+        if !fault!("names-unsynced") {
+            self.sync()?;
+        }
         disk.rename(temporary, path)
             .map_err(CheckpointError::file("rename", temporary))?;
         if !fault!("directory-unsynced") {
             self.sync()?;
         }
-        Ok(2)
+        Ok(3)
     }
 
     /// After a manifest could not be written: its names must not outlive a crash.

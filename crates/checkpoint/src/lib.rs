@@ -39,7 +39,7 @@
 //!     files: vec![file.finish()?],
 //! };
 //! let published = directory.publish(&manifest)?;
-//! assert_eq!(published.syncs, 2);
+//! assert_eq!(published.syncs, 3);
 //!
 //! let archive = Archive::new(disk, "/checkpoints");
 //! let latest = archive.latest_complete()?.manifest.expect("there is one");

@@ -103,6 +103,10 @@ pub const FAULTS: &[(&str, &str)] = &[
         "a manifest is renamed into place without a sync",
     ),
     (
+        "names-unsynced",
+        "a manifest is renamed into place before the names of its files are durable",
+    ),
+    (
         "directory-unsynced",
         "a checkpoint counts before its directory is synced",
     ),
