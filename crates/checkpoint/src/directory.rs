@@ -32,7 +32,6 @@ pub struct Directory {
 
 /// A checkpoint that is durable.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[must_use]
 pub struct Published {
     /// Its manifest.
     pub path: PathBuf,
@@ -127,10 +126,6 @@ impl Directory {
         let temporary = self.path(&name::temporary(number));
         manifest.check(&path)?;
         self.archive.expect_files(manifest)?;
-        if self.disk().kind(&path).is_ok() {
-            let error = io::ErrorKind::AlreadyExists.into();
-            return Err(CheckpointError::file("create", &path)(error));
-        }
         let mut newest = self.newest.lock();
         if let Some(newest) = *newest
             && number <= newest
@@ -140,6 +135,11 @@ impl Directory {
                 number,
                 newest,
             });
+        }
+        // Something that is not ours.
+        if self.disk().kind(&path).is_ok() {
+            let error = io::ErrorKind::AlreadyExists.into();
+            return Err(CheckpointError::file("create", &path)(error));
         }
         *newest = Some(number);
         match self.write(manifest, &temporary, &path) {

@@ -47,7 +47,7 @@ fn check(disk: &MemoryDisk, published: &[u64], context: &str) {
         loaded.push(found.number);
     }
     assert!(loaded.len() >= published.len().min(KEEP), "{context}");
-    let oldest = loaded.iter().take(KEEP).last();
+    let oldest = loaded[..loaded.len().min(KEEP)].last();
     let kept = published.iter().filter(|number| Some(*number) >= oldest);
     for number in kept {
         assert!(loaded.contains(number), "{context}: {number} is lost");
