@@ -175,16 +175,16 @@ impl Directory {
                 removed.push(found.path.clone());
             }
         }
-        if !removed.is_empty() {
+        let newest = found.first().map_or(0, |found| found.number);
+        let mut unneeded = self.unreferenced()?;
+        unneeded.retain(|(_, number)| *number <= newest);
+        if !unneeded.is_empty() {
             // Before the files: a manifest that comes back must find them.
             self.sync()?;
         }
-        let newest = found.first().map_or(0, |found| found.number);
-        for path in self.unreferenced()? {
-            if path.1 <= newest {
-                self.remove(&path.0)?;
-                removed.push(path.0);
-            }
+        for (path, _) in unneeded {
+            self.remove(&path)?;
+            removed.push(path);
         }
         Ok(removed)
     }
@@ -217,11 +217,12 @@ impl Directory {
                 opened.remove(&path)?;
             }
         }
+        // What was made and removed by a job that was killed may not be durable. What is read now counts, so it must be;
+        // and a manifest that comes back must find its files.
+        opened.sync()?;
         for (path, _) in opened.unreferenced()? {
             opened.remove(&path)?;
         }
-        // A job that was killed may have left a manifest whose name is not durable. What is read now counts, so it must be.
-        opened.sync()?;
         Ok(opened)
     }
 

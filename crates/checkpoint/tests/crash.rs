@@ -12,7 +12,7 @@ use levada_testing::MemoryDisk;
 
 const CHECKPOINTS: u64 = 5;
 const KEEP: usize = 2;
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 24;
 
 /// Goes on from the newest checkpoint, every second one a change of the one before, until something fails. Returns the
 /// numbers of those that were published.
@@ -108,8 +108,9 @@ fn what_was_found_once_is_found_again() {
     for seed in 0..SEEDS {
         for after in 0..changes {
             let disk = MemoryDisk::default();
+            let mut published = Vec::new();
             disk.power_off_after(after);
-            job(&disk, &mut Vec::new()).unwrap_err();
+            job(&disk, &mut published).unwrap_err();
             // The process is killed, the machine goes on.
             disk.power_off_after(u64::MAX);
             let directory = open(&disk).unwrap();
@@ -120,11 +121,9 @@ fn what_was_found_once_is_found_again() {
             let found = newest(&disk);
             drop(directory);
             disk.crash(seed * changes + after);
-            assert_eq!(
-                newest(&disk),
-                found,
-                "seed {seed}, killed after {after} changes"
-            );
+            let context = format!("seed {seed}, killed after {after} changes");
+            assert_eq!(newest(&disk), found, "{context}");
+            check(&disk, &published, &context);
         }
     }
 }
@@ -151,5 +150,25 @@ fn a_file_that_was_finished_but_not_published_is_nothing() {
             left.iter().all(|name| expected.contains(&&**name)),
             "seed {seed}: {left:?}"
         );
+    }
+}
+
+/// A job that is killed, and a loss of power while the next one tidies up.
+#[test]
+fn tidying_up_takes_nothing_from_what_may_come_back() {
+    let changes = changes();
+    for seed in 0..SEEDS {
+        for after in 0..changes {
+            let disk = MemoryDisk::default();
+            let mut published = Vec::new();
+            disk.power_off_after(after);
+            job(&disk, &mut published).unwrap_err();
+            let more = seed % 6;
+            disk.power_off_after(more);
+            drop(open(&disk));
+            disk.crash(seed * changes + after);
+            let context = format!("seed {seed}, killed after {after} changes, off after {more}");
+            check(&disk, &published, &context);
+        }
     }
 }
