@@ -78,13 +78,14 @@ impl<'a> BlockReader<'a> {
         let mut fields = Fields(&self.buffer[self.begin + 1..self.begin + BLOCK_BYTES]);
         let name_length = usize::from(fields.u16());
         let (from, to) = (fields.u32(), fields.u32());
-        let length = fields.u32() as usize;
+        let length = fields.u32();
         let checksum = fields.u32();
-        let total = BLOCK_BYTES + name_length + length;
-        if length > PAYLOAD_BYTES_MAX || total as u64 > room {
+        let bytes = (BLOCK_BYTES + name_length) as u64 + u64::from(length);
+        if length as usize > PAYLOAD_BYTES_MAX || bytes > room {
             let expected = format!("a block of at most {room} bytes");
-            return Err(self.damaged(0, expected, format!("a length of {total}")));
+            return Err(self.damaged(0, expected, format!("a length of {bytes}")));
         }
+        let total = BLOCK_BYTES + name_length + length as usize;
         self.fill(total)?;
 
         let bytes = &self.buffer[self.begin..self.begin + total];
