@@ -15,6 +15,7 @@ use std::fmt;
 
 use crc32fast::Hasher;
 use levada_core::codec::CODEC;
+use serde::Serialize;
 
 /// The version of files of blocks that is written here, and the newest that is read.
 pub const BLOCKS_VERSION: u16 = 1;
@@ -32,7 +33,8 @@ pub(crate) const TRAILER_BYTES: usize = 25;
 pub(crate) const TRAILER: u8 = 0xBF;
 
 /// What a block holds.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub enum BlockKind {
     /// Rows of keyed state of an operator, written by one of its subtasks.

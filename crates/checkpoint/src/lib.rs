@@ -53,6 +53,7 @@
 mod archive;
 mod block;
 mod block_reader;
+mod contents;
 mod data_file;
 mod directory;
 mod error;
@@ -61,6 +62,7 @@ mod name;
 
 pub use archive::{Archive, Found, Latest};
 pub use block::{BLOCKS_VERSION, Block, BlockKind, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
+pub use contents::Contents;
 pub use data_file::DataFile;
 pub use directory::{Directory, Published};
 pub use error::CheckpointError;

@@ -64,6 +64,22 @@ fn what_was_written_is_read() {
     assert!(second.own_bytes() < second.bytes());
 }
 
+#[test]
+fn what_is_in_it_is_counted_without_the_program() {
+    let archive = Archive::new(Environment::system().disk, GOLDEN);
+    let contents = archive.contents(&archive.manifest(2).unwrap()).unwrap();
+    assert_eq!(contents.len(), 8);
+    let keyed = contents.iter().filter(|contents| contents.rows.is_some());
+    let keyed: Vec<_> = keyed.collect();
+    assert_eq!(keyed.len(), 1);
+    assert_eq!(
+        (keyed[0].blocks, keyed[0].bytes, keyed[0].rows),
+        (2, 102, Some(6))
+    );
+    let blocks: u64 = contents.iter().map(|contents| contents.blocks).sum();
+    assert_eq!(blocks, 18);
+}
+
 /// The manifest of a later version, with its checksum.
 fn put_manifest(disk: &MemoryDisk, change: impl FnOnce(String) -> String) {
     let path = "/checkpoints/checkpoint-00000002.json";

@@ -29,6 +29,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "core",
         ],
     ),
+    (
+        "cli",
+        &["runner", "levada", "telemetry", "checkpoint", "observe"],
+    ),
     ("examples", &["levada"]),
 ];
 
