@@ -89,7 +89,8 @@ impl Directory {
     /// Creates a file for the blocks of a checkpoint. One is enough for all tasks.
     ///
     /// # Errors
-    /// If the name of the run cannot be part of a file's name, the file exists, or it cannot be created.
+    /// If the name of the run cannot be part of a file's name, a checkpoint of this number or a later one is there, the
+    /// file exists, or it cannot be created.
     pub fn create(
         &self,
         number: u64,
@@ -97,6 +98,7 @@ impl Directory {
         attempt: u32,
     ) -> Result<DataFile, CheckpointError> {
         name::check_run(run)?;
+        self.check_number(number, *self.newest.lock())?;
         let name = name::data(number, run, attempt);
         let path = self.path(&name);
         DataFile::create(Arc::clone(self.disk()), path, name, number, attempt)
@@ -127,15 +129,7 @@ impl Directory {
         manifest.check(&path)?;
         self.archive.expect_files(manifest)?;
         let mut newest = self.newest.lock();
-        if let Some(newest) = *newest
-            && number <= newest
-        {
-            return Err(CheckpointError::Stale {
-                dir: self.archive.dir().to_owned(),
-                number,
-                newest,
-            });
-        }
+        self.check_number(number, *newest)?;
         // Something that is not ours.
         if self.disk().kind(&path).is_ok() {
             let error = io::ErrorKind::AlreadyExists.into();
@@ -196,6 +190,11 @@ impl Directory {
     ) -> Result<Self, CheckpointError> {
         disk::create_durable_dir(&*disk, &dir).map_err(CheckpointError::file("create", &dir))?;
         let path = dir.join(name::LOCK);
+        // To lock a link is to lock, and perhaps to make, a file elsewhere.
+        if disk.kind(&path).is_ok_and(|kind| kind != Kind::File) {
+            let error = io::Error::other("it is no plain file");
+            return Err(CheckpointError::file("lock", &path)(error));
+        }
         let lock = disk
             .lock(&path)
             .map_err(CheckpointError::file("lock", &path))?
@@ -224,6 +223,17 @@ impl Directory {
             opened.remove(&path)?;
         }
         Ok(opened)
+    }
+
+    fn check_number(&self, number: u64, newest: Option<u64>) -> Result<(), CheckpointError> {
+        match newest {
+            Some(newest) if number <= newest => Err(CheckpointError::Stale {
+                dir: self.archive.dir().to_owned(),
+                number,
+                newest,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Writes a manifest; returns how many syncs that took.

@@ -60,7 +60,7 @@ pub enum CheckpointError {
         what: &'static str,
         /// The one of the file.
         found: u16,
-        /// The newest that this program reads.
+        /// The one that this program reads.
         expected: u16,
     },
     /// A file of blocks does not hold what it must.
@@ -189,11 +189,18 @@ impl fmt::Display for CheckpointError {
                 what,
                 found,
                 expected,
-            } => write!(
-                f,
-                "{} was written by a newer Levada: its {what} is {found}, and this program reads up to {expected}",
-                path.display()
-            ),
+            } => {
+                let other = if found > expected {
+                    "a newer"
+                } else {
+                    "another"
+                };
+                write!(
+                    f,
+                    "{} was written by {other} Levada: its {what} is {found}, and this program reads {expected}",
+                    path.display()
+                )
+            }
             Self::Damaged {
                 path,
                 offset,

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use common::{archive, open, write};
 use levada_checkpoint::{CheckpointError, Manifest};
+use levada_core::random::SplitMix64;
 use levada_testing::MemoryDisk;
 
 const FIRST: &str = "/checkpoints/data-00000001-r5-1.blocks";
@@ -237,4 +238,52 @@ fn large_blocks_come_back() {
         })
         .unwrap();
     assert_eq!(loaded, sizes);
+}
+
+/// Whatever is in a file, it is an error and no panic, also where checksums are right and lengths are not.
+#[test]
+fn anything_else_is_an_error() {
+    let disk = MemoryDisk::default();
+    let archive = archive(&disk);
+    let directory = open(&disk).unwrap();
+    let entry = directory
+        .create(1, common::RUN, 1)
+        .unwrap()
+        .finish()
+        .unwrap();
+    let header = disk.get(FIRST).unwrap()[..28].to_vec();
+    for seed in 0..20_000 {
+        let mut random = SplitMix64::new(seed);
+        let mut bytes = header.clone();
+        for _ in 0..random.below(4) {
+            let at = bytes.len();
+            bytes.push([0xb1, 0xb3, 0xb8, 0xbf, 0][random.below(5) as usize]);
+            bytes.extend_from_slice(&(random.below(30) as u16).to_le_bytes());
+            bytes.extend_from_slice(&random.next().to_le_bytes());
+            let length = match random.below(4) {
+                0 => random.next() as u32,
+                _ => random.below(40) as u32,
+            };
+            bytes.extend_from_slice(&length.to_le_bytes());
+            let end = bytes.len() + 4 + random.below(70) as usize;
+            let mut rest: Vec<_> = (bytes.len() + 4..end)
+                .map(|_| random.next() as u8)
+                .collect();
+            if random.below(2) == 0 {
+                // Names in ASCII get further.
+                rest.iter_mut().for_each(|byte| *byte &= 0x7f);
+            }
+            let mut hasher = crc32fast::Hasher::new();
+            hasher.update(&bytes[at..]);
+            hasher.update(&rest);
+            bytes.extend_from_slice(&hasher.finalize().to_le_bytes());
+            bytes.append(&mut rest);
+        }
+        let mut manifest = common::manifest(1, vec![entry.clone()]);
+        manifest.files[0].bytes = bytes.len() as u64;
+        disk.put(FIRST, bytes);
+        archive
+            .load(&manifest, |_| Ok(()))
+            .expect_err("it has no trailer");
+    }
 }

@@ -9,7 +9,9 @@ use std::error::Error;
 use std::sync::Arc;
 
 use common::{DIR, RUN, archive, load, names, open, write, write_data};
-use levada_checkpoint::{Archive, Block, BlockKind, CheckpointError, CheckpointKind, Directory};
+use levada_checkpoint::{
+    Archive, Block, BlockKind, CheckpointError, CheckpointKind, DataFile, Directory,
+};
 use levada_runtime::Environment;
 use levada_state::RowKind;
 use levada_testing::MemoryDisk;
@@ -230,6 +232,11 @@ fn numbers_only_grow() {
     write(&directory, 7, None).unwrap();
     for number in [6, 7] {
         let error = directory.publish(&common::manifest(number, Vec::new()));
+        let created = directory.create(number, RUN, 2).err().unwrap();
+        assert!(
+            matches!(created, CheckpointError::Stale { .. }),
+            "{created}"
+        );
         assert_eq!(
             error.unwrap_err().to_string(),
             format!(
@@ -247,6 +254,16 @@ fn numbers_only_grow() {
         matches!(error, CheckpointError::Stale { newest: 7, .. }),
         "{error}"
     );
+}
+
+/// Tasks write, a coordinator publishes.
+#[test]
+fn threads_can_share_a_directory() {
+    fn shared<T: Send + Sync>() {}
+    fn sent<T: Send>() {}
+    shared::<Directory>();
+    shared::<Archive>();
+    sent::<DataFile>();
 }
 
 #[test]

@@ -117,15 +117,11 @@ fn a_later_format_is_refused_in_a_sentence() {
             "\"version\": 1,\n  \"codec\"",
             "\"version\": 2,\n  \"codec\""
         ),
-        format!(
-            "{path} was written by a newer Levada: its version is 2, and this program reads up to 1"
-        )
+        format!("{path} was written by a newer Levada: its version is 2, and this program reads 1")
     );
     assert_eq!(
         refused("\"codec\": 1", "\"codec\": 7"),
-        format!(
-            "{path} was written by a newer Levada: its codec is 7, and this program reads up to 1"
-        )
+        format!("{path} was written by a newer Levada: its codec is 7, and this program reads 1")
     );
     assert_eq!(
         refused("levada checkpoint", "levada log"),

@@ -221,6 +221,13 @@ fn foreign_files_and_links_stay() {
     }
     assert_eq!(disk.kind(&home).unwrap(), Kind::Directory);
     assert_eq!(disk.kind(&home.join("note.txt")).unwrap(), Kind::File);
+    // A link is not locked, nor is what it leads to.
+    let locked = dir.path().join("locked");
+    fs::create_dir(&locked).unwrap();
+    symlink(elsewhere.join("lock"), locked.join(".lock")).unwrap();
+    let error = Directory::open(disk.clone(), &locked).err().unwrap();
+    assert!(error.to_string().starts_with("cannot lock"), "{error}");
+    assert_eq!(list(&elsewhere), links.len());
     // A link under the name of a manifest is not replaced.
     let error = directory
         .publish(&common::manifest(9, Vec::new()))
