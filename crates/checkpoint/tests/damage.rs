@@ -240,6 +240,32 @@ fn large_blocks_come_back() {
     assert_eq!(loaded, sizes);
 }
 
+/// A trailer that says that it is the end, where it is not.
+#[test]
+fn what_follows_the_trailer_is_found() {
+    let disk = MemoryDisk::default();
+    let directory = open(&disk).unwrap();
+    let mut entry = directory
+        .create(1, common::RUN, 1)
+        .unwrap()
+        .finish()
+        .unwrap();
+    let mut bytes = disk.get(FIRST).unwrap();
+    entry.bytes += 7;
+    let trailer = bytes.len() - 25;
+    bytes[trailer + 9..trailer + 17].copy_from_slice(&entry.bytes.to_le_bytes());
+    let checksum = crc32fast::hash(&bytes[trailer..trailer + 21]);
+    bytes[trailer + 21..].copy_from_slice(&checksum.to_le_bytes());
+    bytes.extend_from_slice(&[0; 7]);
+    disk.put(FIRST, bytes);
+    let manifest = common::manifest(1, vec![entry]);
+    let error = archive(&disk).load(&manifest, |_| Ok(())).unwrap_err();
+    assert!(
+        error.to_string().contains("after which 7 bytes follow"),
+        "{error}"
+    );
+}
+
 /// Whatever is in a file, it is an error and no panic, also where checksums are right and lengths are not.
 #[test]
 fn anything_else_is_an_error() {

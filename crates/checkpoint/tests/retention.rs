@@ -248,4 +248,11 @@ fn links_in_memory_stay_too() {
     let path = Path::new("/checkpoints/data-00000001-r5-9.blocks");
     assert_eq!(disk.kind(path).unwrap(), Kind::Link);
     assert_eq!(disk.get("/elsewhere/file").unwrap(), b"precious");
+    // Nor is one discarded that has taken the place of a file.
+    let entry = common::write_data(&directory, 3, RowKind::Whole).unwrap();
+    let path = Path::new(common::DIR).join(&entry.name);
+    disk.remove(&path).unwrap();
+    disk.link(&path, "/elsewhere/file");
+    directory.discard(&entry).unwrap();
+    assert_eq!(disk.kind(&path).unwrap(), Kind::Link);
 }
