@@ -102,7 +102,7 @@ pub enum CheckpointError {
         source: Box<dyn Error + Send + Sync>,
     },
     /// A checkpoint could not be published, and its manifest could not be taken back for certain: the next job that opens
-    /// the directory may find it complete, or not at all.
+    /// the directory may find it complete, or not at all. Until then nothing that belongs to it may be committed or given up.
     Undecided {
         /// The manifest.
         path: PathBuf,
