@@ -104,6 +104,7 @@ fn unpacked(name: &str, args: &[&str], job: impl Fn(&Job, &Path)) -> String {
     let mut parts: Vec<_> = fs::read_dir(&out)
         .unwrap()
         .map(|part| part.unwrap().path())
+        .filter(|part| !part.ends_with(".levada-lock"))
         .collect();
     parts.sort();
     assert!(!parts.is_empty());

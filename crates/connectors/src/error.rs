@@ -138,6 +138,18 @@ pub enum Error {
         /// What it holds.
         found: PathBuf,
     },
+    /// Another job writes into a directory.
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// What a checkpoint had prepared is not there any more.
+    LostPart {
+        /// The directory.
+        path: PathBuf,
+        /// The part, by the name that it was to get.
+        part: String,
+    },
     /// Whoever read standard output has gone.
     BrokenPipe,
     /// Standard output could not be written.
@@ -240,12 +252,24 @@ impl fmt::Display for Error {
             ),
             Self::NotEmpty { path, found } => write!(
                 f,
-                "{} holds {} already: give a directory that is empty or does not exist",
+                "{} holds {} already: give a directory that is empty or does not exist, or go on from a checkpoint of the \
+                 job that wrote it (`--from`)",
                 path.display(),
                 found
                     .file_name()
                     .unwrap_or(found.as_os_str())
                     .to_string_lossy()
+            ),
+            Self::InUse { path } => write!(
+                f,
+                "another job writes into {}: wait until it has ended, or give another directory",
+                path.display()
+            ),
+            Self::LostPart { path, part } => write!(
+                f,
+                "the part {part} of {} is lost: the checkpoint has prepared it, and it is there neither under this name nor \
+                 as .{part}",
+                path.display()
             ),
             Self::BrokenPipe => f.write_str("whoever read standard output has gone (broken pipe)"),
             Self::Output(_) => f.write_str("cannot write to standard output"),

@@ -5,6 +5,7 @@ mod csv;
 mod decode;
 mod line_index;
 mod lines;
+mod parts;
 mod pattern;
 mod selection;
 mod sink;

@@ -109,6 +109,12 @@ pub const FAULTS: &[(&str, &str)] = &[
     (
         "directory-unsynced",
         "a checkpoint counts before its directory is synced",
+        "part-unsynced",
+        "a part is prepared although it is not on the disk",
+    ),
+    (
+        "commit-not-idempotent",
+        "a part that has been committed cannot be committed again",
     ),
 ];
 

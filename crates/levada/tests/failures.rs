@@ -488,7 +488,7 @@ fn files_that_cannot_be_written() {
         &[
             "`out`",
             "@.sink(\"out\", files(\"out\"))",
-            "cannot create out/",
+            "cannot lock out/",
             "permission denied",
         ],
     );
@@ -516,11 +516,9 @@ fn a_disk_that_runs_full_leaves_no_part_behind() {
             })
             .unwrap();
         assert!(run.outcome.is_err());
-        assert!(
-            simulation.disk().paths().is_empty(),
-            "seed {seed}: {:?}",
-            simulation.disk().paths()
-        );
+        let mut left = simulation.disk().paths();
+        left.retain(|path| !path.ends_with(".levada-lock"));
+        assert!(left.is_empty(), "seed {seed}: {left:?}");
     }
 }
 

@@ -1,25 +1,37 @@
 //! Parts of a directory.
 
-use std::io;
-use std::path::{Path, PathBuf};
+use std::fmt;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use levada_core::disk::{Append, Disk};
-use levada_core::{BoxError, OnError};
+use levada_core::disk::Append;
+use levada_core::sync::Mutex;
+use levada_core::{BoxError, OnError, fault};
 use levada_runtime::{Drain, Sink, SinkContext, Writer};
 
-use crate::directory;
 use crate::error::Error;
 #[cfg(feature = "compression")]
 use crate::files::compression::{Compression, Compressor};
+use crate::files::parts::{self, Parts};
 use crate::format::{AsText, Csv, Custom, Format, Formatting, JsonLine, Tsv};
 use crate::on_error::Skipped;
 
 /// Writes every record as a line into files of a directory: a string as it is, anything else as JSON.
 ///
-/// Each subtask writes one part, `part-RUN-SUBTASK`. While the job runs the part has a name that begins with a dot; when
-/// the whole job has come to its end all parts are renamed, so a name without a dot is complete. A job that fails leaves
-/// none, unless it fails in the midst of these renames, or the machine does: then some parts may have their names. The directory is made if it does not exist, and must be empty if it does.
+/// **Promise**: exactly once. Each subtask writes a part for each checkpoint, `part-RUN-SUBTASK-EPOCH` (`.gz`, `.zst` behind
+/// it if it is compressed), and the parts of a run sort by subtask and epoch. Without checkpoints there is one epoch, 0,
+/// and so one part for each subtask. While a part is written, and until its checkpoint is complete, its name begins with a
+/// dot: a name without a dot is complete, stays as it is, and is never written again. What has no records has no part. A
+/// job that fails leaves what its complete checkpoints have committed; one that goes on from a checkpoint first commits what
+/// that one had prepared, and removes what came after. Without checkpoints a job that fails leaves nothing, unless it fails
+/// in the midst of the last renames, or the machine does: then some parts may have their names.
+///
+/// **The directory** is made if it does not exist. A job that starts afresh wants one without any visible name; one that goes
+/// on from a checkpoint finds what it has written before. While a job runs it holds the lock of `.levada-lock` in there, so
+/// that no other one writes beside it; hidden parts that a dead job has left are removed then, and nothing else ever is.
+///
+/// The sink can be simulated.
 #[must_use]
 pub fn files(dir: impl Into<PathBuf>) -> Files<AsText> {
     Files {
@@ -28,17 +40,44 @@ pub fn files(dir: impl Into<PathBuf>) -> Files<AsText> {
         on_error: OnError::Fail,
         #[cfg(feature = "compression")]
         compression: None,
+        held: Mutex::new(None),
     }
 }
 
 /// The sink made by [`files`].
-#[derive(Clone, Debug)]
 pub struct Files<F> {
     dir: PathBuf,
     format: F,
     on_error: OnError,
     #[cfg(feature = "compression")]
     compression: Option<Compression>,
+    held: Mutex<Option<Held>>,
+}
+
+/// The directory, from the start of the job until every writer has been opened: it is free when the last of them is gone.
+struct Held {
+    parts: Arc<Parts>,
+    unopened: usize,
+}
+
+/// A copy has the same settings and its own place in a job.
+impl<F: Clone> Clone for Files<F> {
+    fn clone(&self) -> Self {
+        Self {
+            dir: self.dir.clone(),
+            format: self.format.clone(),
+            on_error: self.on_error,
+            #[cfg(feature = "compression")]
+            compression: self.compression,
+            held: Mutex::new(None),
+        }
+    }
+}
+
+impl<F> fmt::Debug for Files<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Files({})", self.dir.display())
+    }
 }
 
 impl<F> Files<F> {
@@ -102,6 +141,7 @@ impl<F> Files<F> {
             on_error: self.on_error,
             #[cfg(feature = "compression")]
             compression: self.compression,
+            held: Mutex::new(None),
         }
     }
 }
@@ -109,15 +149,20 @@ impl<F> Files<F> {
 /// Bytes that are gathered before they are written.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// Writes one part.
+/// Writes the parts of a subtask, one after the other.
 pub struct FilesWriter<F> {
-    dir: PathBuf,
-    /// The name of the part once it is committed.
-    name: String,
+    parts: Arc<Parts>,
+    run: Arc<str>,
+    subtask: usize,
+    /// The number of the part that is being written.
+    epoch: u64,
     formatting: Formatting<F>,
-    disk: Arc<dyn Disk>,
+    /// The part that is being written, once it has records.
     file: Option<Box<dyn Append>>,
     buffer: Vec<u8>,
+    #[cfg(feature = "compression")]
+    compression: Option<Compression>,
+    /// There from the first bytes of a part on, if it is compressed.
     #[cfg(feature = "compression")]
     compressor: Option<Compressor>,
 }
@@ -126,44 +171,61 @@ impl<T, F: Format<T>> Sink<T> for Files<F> {
     type Writer = FilesWriter<F>;
 
     fn start(&self, context: &SinkContext) -> Result<(), BoxError> {
-        let disk = &context.environment.disk;
-        directory::create(&**disk, &self.dir).map_err(Error::file("create", &self.dir))?;
-        let found = disk
-            .list(&self.dir)
-            .map_err(Error::file("list", &self.dir))?;
-        match found.into_iter().find(|path| !in_progress(path)) {
-            Some(found) => Err(Error::NotEmpty {
-                path: self.dir.clone(),
-                found,
-            }
-            .into()),
-            None => Ok(()),
+        let mut held = self.held.lock();
+        // Of an attempt that came no further.
+        *held = None;
+        let parts = Parts::take(&self.dir, &context.environment.disk)?;
+        if !context.is_restored {
+            parts.refuse_complete()?;
+            parts.remove_leftovers(&[].into())?;
         }
+        *held = Some(Held {
+            parts: Arc::new(parts),
+            unopened: context.parallelism,
+        });
+        Ok(())
+    }
+
+    fn recover(&self, pending: Vec<Option<String>>, _: &SinkContext) -> Result<(), BoxError> {
+        let held = self.held.lock();
+        let Held { parts, .. } = held.as_ref().expect("a sink is started before it recovers");
+        let pending: Vec<_> = pending.iter().flatten().map(String::as_str).collect();
+        for part in &pending {
+            parts.publish(part)?;
+        }
+        if !pending.is_empty() {
+            parts.sync()?;
+        }
+        parts.remove_leftovers(&pending.into_iter().collect())?;
+        Ok(())
     }
 
     fn open(&self, context: &SinkContext) -> Result<Self::Writer, BoxError> {
-        let name = format!("part-{}-{:05}", context.run, context.subtask);
-        #[cfg(feature = "compression")]
-        let (name, compressor) = match self.compression {
-            None => (name, None),
-            Some(compression) => (
-                format!("{name}.{}", compression.extension()),
-                Some(Compressor::new(compression).map_err(Error::file("compress", &self.dir))?),
-            ),
-        };
+        let mut held = self.held.lock();
+        let Held { parts, unopened } = held
+            .as_mut()
+            .expect("a sink is started before it is opened");
+        let parts = Arc::clone(parts);
+        *unopened = unopened.saturating_sub(1);
+        if *unopened == 0 {
+            *held = None;
+        }
         Ok(FilesWriter {
-            dir: self.dir.clone(),
-            name,
+            parts,
+            run: Arc::clone(&context.run),
+            subtask: context.subtask,
+            epoch: 0,
             formatting: Formatting::new(
                 self.format.clone(),
                 self.on_error,
                 Skipped::by_writer(context),
             ),
-            disk: Arc::clone(&context.environment.disk),
             file: None,
             buffer: Vec::new(),
             #[cfg(feature = "compression")]
-            compressor,
+            compression: self.compression,
+            #[cfg(feature = "compression")]
+            compressor: None,
         })
     }
 
@@ -172,14 +234,18 @@ impl<T, F: Format<T>> Sink<T> for Files<F> {
     }
 }
 
-fn in_progress(path: &Path) -> bool {
-    path.file_name()
-        .is_some_and(|name| name.to_string_lossy().starts_with('.'))
-}
-
 impl<F> FilesWriter<F> {
+    /// The name of the part that is being written, once it is committed.
+    fn name(&self) -> String {
+        #[cfg(feature = "compression")]
+        let extension = self.compression.map(Compression::extension);
+        #[cfg(not(feature = "compression"))]
+        let extension = None;
+        parts::name(&self.run, self.subtask, self.epoch, extension)
+    }
+
     fn unfinished(&self) -> PathBuf {
-        self.dir.join(format!(".{}", self.name))
+        self.parts.hidden(&self.name())
     }
 
     /// Writes what has been gathered. The file is made with the first record, so that an empty part leaves none.
@@ -188,16 +254,20 @@ impl<F> FilesWriter<F> {
         let file = match &mut self.file {
             Some(file) => file,
             None => {
-                let file = self.disk.create_new(&path);
+                let file = self.parts.disk().create_new(&path);
                 self.file
                     .insert(file.map_err(Error::file("create", &path))?)
             }
         };
         #[cfg(feature = "compression")]
-        if let Some(compressor) = &mut self.compressor {
-            self.buffer = compressor
-                .compress(&self.buffer)
-                .map_err(Error::file("compress", &path))?;
+        if let Some(compression) = self.compression {
+            let compress = Error::file("compress", &path);
+            self.buffer = match &mut self.compressor {
+                Some(compressor) => compressor.compress(&self.buffer),
+                none => Compressor::new(compression)
+                    .and_then(|compressor| none.insert(compressor).compress(&self.buffer)),
+            }
+            .map_err(compress)?;
         }
         file.append(&self.buffer)
             .map_err(Error::file("write", &path))?;
@@ -208,8 +278,8 @@ impl<F> FilesWriter<F> {
     /// Writes what ends a compressed part.
     #[cfg(feature = "compression")]
     fn finish(&mut self) -> Result<(), Error> {
+        let path = self.unfinished();
         if let (Some(compressor), Some(file)) = (self.compressor.take(), &mut self.file) {
-            let path = self.dir.join(format!(".{}", self.name));
             let rest = compressor
                 .finish()
                 .map_err(Error::file("compress", &path))?;
@@ -220,7 +290,7 @@ impl<F> FilesWriter<F> {
 }
 
 impl<T, F: Format<T>> Writer<T> for FilesWriter<F> {
-    /// The name of the part, if it has one.
+    /// The name of the part, if the epoch has one.
     type Pending = Option<String>;
 
     fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
@@ -239,39 +309,37 @@ impl<T, F: Format<T>> Writer<T> for FilesWriter<F> {
         }
         #[cfg(feature = "compression")]
         self.finish()?;
-        let Some(file) = &mut self.file else {
-            return Ok(None);
-        };
-        file.sync()
-            .map_err(Error::file("sync", &self.unfinished()))?;
-        Ok(Some(self.name.clone()))
+        let name = self.name();
+        let mut prepared = None;
+        if let Some(file) = &mut self.file {
+            if !fault!("part-unsynced") {
+                file.sync()
+                    .map_err(Error::file("sync", &self.parts.hidden(&name)))?;
+            }
+            self.parts.sync()?;
+            prepared = Some(name);
+        }
+        // What is prepared may belong to a checkpoint that is complete: from here on it is not ours to remove.
+        self.file = None;
+        self.formatting.begin_again();
+        self.epoch += 1;
+        Ok(prepared)
     }
 
     fn commit(&mut self, pending: Option<String>) -> Result<(), BoxError> {
-        let Some(name) = pending else {
-            return Ok(());
-        };
-        let unfinished = self.dir.join(format!(".{name}"));
-        let part = self.dir.join(name);
-        match self.disk.rename(&unfinished, &part) {
-            Ok(()) => {}
-            // An earlier commit has renamed it.
-            Err(error)
-                if error.kind() == io::ErrorKind::NotFound && self.disk.metadata(&part).is_ok() => {
-            }
-            Err(error) => return Err(Error::file("rename", &unfinished)(error).into()),
+        if let Some(part) = pending {
+            self.parts.publish(&part)?;
+            self.parts.sync()?;
         }
-        self.disk
-            .sync_dir(&self.dir)
-            .map_err(Error::file("sync", &self.dir))?;
         Ok(())
     }
 
+    /// Removes the part that is being written. What was prepared stays, for whoever goes on from its checkpoint.
     fn abort(&mut self) -> Result<(), BoxError> {
         if self.file.take().is_some() {
             let path = self.unfinished();
-            match self.disk.remove(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            match self.parts.disk().remove(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(Error::file("remove", &path)(error).into());
                 }
                 _ => {}

@@ -23,6 +23,11 @@ impl<F> Formatting<F> {
         }
     }
 
+    /// Begins another file.
+    pub(crate) fn begin_again(&mut self) {
+        self.begun = false;
+    }
+
     /// Appends a record with its line break. What cannot be formatted leaves nothing behind.
     #[inline]
     pub(crate) fn write<T>(&mut self, record: &T, out: &mut Vec<u8>) -> Result<(), BoxError>

@@ -23,6 +23,8 @@ struct Inner {
     files: BTreeMap<PathBuf, Node>,
     /// The names as of the last sync of each directory.
     durable: BTreeMap<PathBuf, Node>,
+    /// Files that were renamed since their directories were synced: from where, and to where.
+    renamed: Vec<(PathBuf, PathBuf)>,
     dirs: BTreeSet<PathBuf>,
     /// Where each link leads.
     links: BTreeMap<PathBuf, PathBuf>,
@@ -112,18 +114,25 @@ impl MemoryDisk {
     }
 
     /// What a machine finds that comes up after it lost its power: all that was synced; of what was written since then any
-    /// beginning, perhaps with zeros behind it; of the names that were made, changed or removed since then any. Nobody
-    /// holds a lock, and files that were open before write to nowhere.
+    /// beginning, perhaps with zeros behind it; of the names that were made, changed or removed since then any, and of each
+    /// rename all or nothing. Nobody holds a lock, and files that were open before write to nowhere.
     pub fn crash(&self, seed: u64) {
         let mut random = SplitMix64::new(seed);
         let mut inner = self.inner.lock();
         let names: BTreeSet<_> = inner.files.keys().chain(inner.durable.keys()).collect();
         let mut left = BTreeMap::new();
+        let mut renames = BTreeMap::new();
+        for (from, to) in &inner.renamed {
+            let known = renames.get(from).or_else(|| renames.get(to)).copied();
+            let is_new = known.unwrap_or_else(|| random.below(2) == 1);
+            renames.extend([(from, is_new), (to, is_new)]);
+        }
         for path in names {
-            let found = if random.below(2) == 0 {
-                inner.durable.get(path)
-            } else {
+            let is_new = renames.get(path).copied();
+            let found = if is_new.unwrap_or_else(|| random.below(2) == 1) {
                 inner.files.get(path)
+            } else {
+                inner.durable.get(path)
             };
             if let Some(node) = found {
                 let survived = node.lock().survive(&mut random);
@@ -132,6 +141,7 @@ impl MemoryDisk {
         }
         inner.durable = left.clone();
         inner.files = left;
+        inner.renamed.clear();
         inner.locked.clear();
         inner.power = None;
         inner.syncs = None;
@@ -338,6 +348,7 @@ impl Disk for MemoryDisk {
         let content = inner.files.remove(from).ok_or(io::ErrorKind::NotFound)?;
         inner.links.remove(to);
         inner.files.insert(to.to_owned(), content);
+        inner.renamed.push((from.to_owned(), to.to_owned()));
         Ok(())
     }
 
@@ -366,6 +377,7 @@ impl Disk for MemoryDisk {
         let names = names.filter(|(path, _)| path.parent() == Some(dir));
         let names = names.map(|(path, node)| (path.clone(), Arc::clone(node)));
         inner.durable.extend(names);
+        inner.renamed.retain(|(_, to)| to.parent() != Some(dir));
         Ok(())
     }
 }
