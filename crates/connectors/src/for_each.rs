@@ -33,6 +33,11 @@ where
 {
     type Writer = Calling<F>;
 
+    /// There is nothing to commit: the closure has been called.
+    fn recover(&self, _: Vec<()>, _: &SinkContext) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     fn open(&self, _: &SinkContext) -> Result<Calling<F>, BoxError> {
         Ok(Calling {
             closure: Arc::clone(&self.closure),

@@ -90,6 +90,11 @@ impl<T, F: Format<T>> Sink<T> for Stdout<F> {
         })
     }
 
+    /// There is nothing to commit: what was prepared had been written.
+    fn recover(&self, _: Vec<()>, _: &SinkContext) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     fn is_blocking(&self) -> bool {
         true
     }

@@ -12,7 +12,9 @@ use crate::channel::Closed;
 
 /// A channel out of a job that holds at most `capacity` records. While it is full the job stops behind it.
 ///
-/// Records can be received at once, so they are repeated if the job is restored (at least once).
+/// Records can be received at once, so they are repeated if the job goes on from a checkpoint (at least once). The receiver
+/// sees the end when the job has come to its end, or has failed for good: not in between, when it is started again after a
+/// failure.
 ///
 /// ```
 /// use levada_connectors::sink_channel;
@@ -33,7 +35,8 @@ pub fn sink_channel<T: Send + 'static>(capacity: usize) -> (ChannelSink<T>, Chan
         writers: Mutex::new(Vec::new()),
     });
     let sink = ChannelSink {
-        sender: Arc::new(Mutex::new(Some(sender))),
+        unused: Arc::new(Mutex::new(Some(sender))),
+        started: Arc::default(),
         places: Arc::clone(&places),
     };
     (sink, ChannelReceiver { receiver, places })
@@ -123,14 +126,36 @@ impl<T> Drop for ChannelReceiver<T> {
 /// The sink made by [`sink_channel`]. Clones are the same sink, and one of them can be used: a function that builds a job
 /// may be called more than once, a channel ends once.
 pub struct ChannelSink<T> {
-    sender: Arc<Mutex<Option<Sender<T>>>>,
+    /// Until one of the clones is started.
+    unused: Arc<Mutex<Option<Sender<T>>>>,
+    /// From the start of this one on: so the channel outlives an attempt that has failed, and ends with the job.
+    started: Arc<Mutex<Started<T>>>,
     places: Arc<Places>,
+}
+
+struct Started<T> {
+    sender: Option<Sender<T>>,
+    /// Writers of this attempt that are there.
+    writers: usize,
+    /// Whether one of them has been given up: then it is not the end.
+    given_up: bool,
+}
+
+impl<T> Default for Started<T> {
+    fn default() -> Self {
+        Self {
+            sender: None,
+            writers: 0,
+            given_up: false,
+        }
+    }
 }
 
 impl<T> Clone for ChannelSink<T> {
     fn clone(&self) -> Self {
         Self {
-            sender: Arc::clone(&self.sender),
+            unused: Arc::clone(&self.unused),
+            started: Arc::default(),
             places: Arc::clone(&self.places),
         }
     }
@@ -139,24 +164,48 @@ impl<T> Clone for ChannelSink<T> {
 /// Writes into a channel.
 pub struct ChannelWriter<T> {
     sender: Sender<T>,
+    started: Arc<Mutex<Started<T>>>,
     places: Arc<Places>,
+}
+
+impl<T> Drop for ChannelWriter<T> {
+    fn drop(&mut self) {
+        let mut started = self.started.lock();
+        started.writers -= 1;
+        if started.writers == 0 && !started.given_up {
+            started.sender = None;
+        }
+    }
 }
 
 impl<T: Send + 'static> Sink<T> for ChannelSink<T> {
     type Writer = ChannelWriter<T>;
 
+    fn start(&self, _: &SinkContext) -> Result<(), BoxError> {
+        let mut started = self.started.lock();
+        if started.sender.is_none() {
+            let unused = self.unused.lock().take();
+            started.sender = Some(unused.ok_or("the channel is filled by another job")?);
+        }
+        started.given_up = false;
+        self.places.writers.lock().clear();
+        Ok(())
+    }
+
+    /// There is nothing to commit: what was prepared had been sent.
+    fn recover(&self, _: Vec<()>, _: &SinkContext) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     fn open(&self, context: &SinkContext) -> Result<ChannelWriter<T>, BoxError> {
         self.places.writers.lock().push(Arc::clone(&context.waker));
-        let mut sender = self.sender.lock();
-        let mine = sender
-            .clone()
-            .ok_or("the channel is filled by another job")?;
-        if context.subtask + 1 == context.parallelism {
-            // The stream ends when the last writer is dropped, so the sink must not keep a sender.
-            *sender = None;
-        }
+        let mut started = self.started.lock();
+        let sender = started.sender.clone();
+        let sender = sender.expect("a sink is started before it is opened");
+        started.writers += 1;
         Ok(ChannelWriter {
-            sender: mine,
+            sender,
+            started: Arc::clone(&self.started),
             places: Arc::clone(&self.places),
         })
     }
@@ -184,6 +233,11 @@ impl<T: Send + 'static> Writer<T> for ChannelWriter<T> {
     }
 
     fn commit(&mut self, (): ()) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn abort(&mut self) -> Result<(), BoxError> {
+        self.started.lock().given_up = true;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! Records that other threads send into a job.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use levada_core::sync::Mutex;
@@ -11,8 +11,9 @@ use crate::channel::Closed;
 
 /// A channel into a job that holds at most `capacity` records.
 ///
-/// The stream ends when all senders are dropped. A channel cannot be read twice: after a restore the job goes on with what
-/// is sent next, so what was in flight is lost (at most once).
+/// The stream ends when all senders are dropped. A channel cannot be read twice: a job that is started again, or goes on from
+/// a checkpoint, reads what the channel holds and what is sent next, so what was in flight is lost (at most once). Whoever
+/// sends meanwhile waits, and learns that the channel is closed when the job has ended for good.
 ///
 /// ```
 /// use levada_connectors::source_channel;
@@ -29,7 +30,8 @@ pub fn source_channel<T: Send + 'static>(capacity: usize) -> (ChannelSender<T>, 
     let (sender, receiver) = bounded(capacity);
     let reader = Arc::new(Waker::default());
     let source = ChannelSource {
-        receiver: Arc::new(Mutex::new(Some(receiver))),
+        unused: Arc::new(Mutex::new(Some(receiver))),
+        started: Arc::default(),
         reader: Arc::clone(&reader),
     };
     let sender = ChannelSender {
@@ -105,15 +107,19 @@ impl<T> Drop for ChannelSender<T> {
 /// The source made by [`source_channel`]. Clones are the same source, and one of them can be read: a function that builds a
 /// job may be called more than once, a channel can be read once.
 pub struct ChannelSource<T> {
-    /// Taken by the reader, so that senders learn when it has gone.
-    receiver: Arc<Mutex<Option<Receiver<T>>>>,
+    /// Until one of the clones is started.
+    unused: Arc<Mutex<Option<Receiver<T>>>>,
+    /// From the start of this one on, while nobody reads. The reader gives it back, unless the source has gone: then the
+    /// senders learn that nobody reads.
+    started: Arc<Mutex<Option<Receiver<T>>>>,
     reader: Arc<Waker>,
 }
 
 impl<T> Clone for ChannelSource<T> {
     fn clone(&self) -> Self {
         Self {
-            receiver: Arc::clone(&self.receiver),
+            unused: Arc::clone(&self.unused),
+            started: Arc::default(),
             reader: Arc::clone(&self.reader),
         }
     }
@@ -121,8 +127,18 @@ impl<T> Clone for ChannelSource<T> {
 
 /// Reads a channel.
 pub struct ChannelReader<T> {
-    receiver: Receiver<T>,
+    /// There until the reader is dropped.
+    receiver: Option<Receiver<T>>,
+    source: Weak<Mutex<Option<Receiver<T>>>>,
     read: u64,
+}
+
+impl<T> Drop for ChannelReader<T> {
+    fn drop(&mut self) {
+        if let Some(source) = self.source.upgrade() {
+            *source.lock() = self.receiver.take();
+        }
+    }
 }
 
 impl<T: Send + 'static> Source for ChannelSource<T> {
@@ -140,10 +156,17 @@ impl<T: Send + 'static> Source for ChannelSource<T> {
         position: Option<u64>,
         context: &ReaderContext,
     ) -> Result<ChannelReader<T>, BoxError> {
-        let receiver = self.receiver.lock().take();
+        let mut receiver = self.started.lock().take();
+        if receiver.is_none() {
+            receiver = self.unused.lock().take();
+        }
+        if receiver.is_none() {
+            return Err("the channel is read by another job".into());
+        }
         *self.reader.0.lock() = Some(Arc::clone(&context.waker));
         Ok(ChannelReader {
-            receiver: receiver.ok_or("the channel is read by another job")?,
+            receiver,
+            source: Arc::downgrade(&self.started),
             read: position.unwrap_or(0),
         })
     }
@@ -162,8 +185,11 @@ impl<T: Send + 'static> Reader for ChannelReader<T> {
     type Position = u64;
 
     fn read(&mut self, intake: &mut impl Intake<T>) -> Result<Status, BoxError> {
+        let Some(receiver) = &self.receiver else {
+            return Ok(Status::Done);
+        };
         while !intake.is_full() {
-            match self.receiver.try_recv() {
+            match receiver.try_recv() {
                 Ok(record) => {
                     self.read += 1;
                     intake.push(record);

@@ -214,6 +214,15 @@ where
         Ok(whole(self.selection.find(&*context.environment.disk)?))
     }
 
+    fn restore(&self, memory: &[u8], context: &SourceContext) -> Result<(), BoxError> {
+        let disk = &*context.environment.disk;
+        self.selection.restore(memory, disk)
+    }
+
+    fn memory(&self) -> Result<Vec<u8>, BoxError> {
+        self.selection.memory()
+    }
+
     fn discover(&self, context: &SourceContext) -> Result<Discovery<Range>, BoxError> {
         let Some(every) = self.selection.watched() else {
             return Ok(Discovery::Complete);

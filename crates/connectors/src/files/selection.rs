@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use levada_core::disk::Disk;
 use levada_core::sync::Mutex;
+use levada_core::{BoxError, codec};
 
 use crate::error::Error;
 use crate::files::pattern::{self, Patterns};
@@ -94,6 +95,38 @@ impl Selection {
         }
         *known = there;
         Ok(files)
+    }
+}
+
+impl Selection {
+    /// What must be remembered to find no file twice.
+    pub(super) fn memory(&self) -> Result<Vec<u8>, BoxError> {
+        match self.every {
+            Some(_) => {
+                let mut memory = Vec::new();
+                codec::encode(&*self.known.lock(), &mut memory)?;
+                Ok(memory)
+            }
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Goes on with what was remembered. Who did not look for more files then, and does so now, knows those of the splits
+    /// only by looking: it takes those that are there for known.
+    pub(super) fn restore(&self, memory: &[u8], disk: &dyn Disk) -> Result<(), BoxError> {
+        if self.every.is_none() {
+            return Ok(());
+        }
+        self.known.lock().clear();
+        if memory.is_empty() {
+            self.find_new(disk)?;
+            return Ok(());
+        }
+        for pattern in &self.patterns {
+            look_at_directory(pattern, disk)?;
+        }
+        *self.known.lock() = codec::decode(memory)?;
+        Ok(())
     }
 }
 

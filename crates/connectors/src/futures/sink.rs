@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use levada_core::{BoxError, Moment};
@@ -9,11 +10,12 @@ use levada_runtime::{Drain, Sink, SinkContext, Writer};
 
 use crate::futures::TaskWake;
 
-/// Gives every record to a `futures::Sink`, made anew for each subtask and each start of the job.
+/// Gives every record to a `futures::Sink`, made anew for each subtask, each start of the job, and the first record after a
+/// checkpoint.
 ///
 /// A record is taken only when the sink is ready for it, so backpressure comes from the sink itself, without a queue in
-/// between. The sink is flushed whenever its task has nothing more to give it for now, and closed at the end of the input;
-/// the job does not end before it has closed. What it was given is not undone when the job fails, and is repeated if the
+/// between. The sink is flushed whenever its task has nothing more to give it for now, and closed at each checkpoint and at the
+/// end of the input; neither is complete before it has closed, so that it can keep nothing back. What it was given is not undone when the job fails, and is repeated if the
 /// job is restored (at least once); a job that is cancelled drops its sinks without closing them.
 ///
 /// The sink is polled on a worker thread of Levada's, so it must not block, and one that needs the reactor of an async
@@ -32,13 +34,23 @@ pub fn into_sink<F, K>(make: F) -> IntoSink<F>
 where
     F: Fn() -> K + Send + Sync + 'static,
 {
-    IntoSink { make }
+    IntoSink {
+        make: Arc::new(make),
+    }
 }
 
 /// The sink made by [`into_sink`].
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct IntoSink<F> {
-    make: F,
+    make: Arc<F>,
+}
+
+impl<F> Clone for IntoSink<F> {
+    fn clone(&self) -> Self {
+        Self {
+            make: Arc::clone(&self.make),
+        }
+    }
 }
 
 /// How far the sink has been closed.
@@ -51,7 +63,8 @@ enum Closing {
 }
 
 /// Polls a sink.
-pub struct SinkWriter<T, K> {
+pub struct SinkWriter<T, F, K> {
+    make: Arc<F>,
     sink: Pin<Box<K>>,
     waker: Waker,
     /// Whether something was sent that has not been flushed.
@@ -66,10 +79,16 @@ where
     F: Fn() -> K + Send + Sync + 'static,
     K: futures_sink::Sink<T, Error: Into<BoxError>> + Send + 'static,
 {
-    type Writer = SinkWriter<T, K>;
+    type Writer = SinkWriter<T, F, K>;
 
-    fn open(&self, context: &SinkContext) -> Result<SinkWriter<T, K>, BoxError> {
+    /// There is nothing to commit: what was prepared had been closed.
+    fn recover(&self, _: Vec<()>, _: &SinkContext) -> Result<(), BoxError> {
+        Ok(())
+    }
+
+    fn open(&self, context: &SinkContext) -> Result<SinkWriter<T, F, K>, BoxError> {
         Ok(SinkWriter {
+            make: Arc::clone(&self.make),
             sink: Box::pin((self.make)()),
             waker: TaskWake::waker(&context.waker),
             unflushed: false,
@@ -79,9 +98,10 @@ where
     }
 }
 
-impl<T, K> Writer<T> for SinkWriter<T, K>
+impl<T, F, K> Writer<T> for SinkWriter<T, F, K>
 where
     T: Send,
+    F: Fn() -> K + Send + Sync,
     K: futures_sink::Sink<T, Error: Into<BoxError>> + Send,
 {
     type Pending = ();
@@ -89,6 +109,11 @@ where
     fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
         let mut context = Context::from_waker(&self.waker);
         while !records.is_over() {
+            if self.closing == Closing::Closed {
+                // A checkpoint has closed it.
+                self.sink = Box::pin((self.make)());
+                self.closing = Closing::Open;
+            }
             match self.sink.as_mut().poll_ready(&mut context) {
                 Poll::Ready(ready) => ready.map_err(Into::into)?,
                 Poll::Pending => return Ok(()),

@@ -6,12 +6,15 @@ use std::vec;
 
 use levada_core::Wake;
 use levada_core::executor::Spawned;
+use levada_core::net::Listener;
 use levada_core::sync::Mutex;
 use tokio::sync::watch;
 
 /// Holds the records of whole requests until the job takes them.
 pub(super) struct Queue<T> {
     state: Mutex<State<T>>,
+    /// Where the server listens, until nothing more is taken in.
+    pub(super) listener: Mutex<Option<Box<dyn Listener>>>,
     /// True once nothing more is taken in.
     closed: watch::Sender<bool>,
     bounds: Bounds,
@@ -80,6 +83,7 @@ impl<T> Queue<T> {
                 server: None,
                 served: None,
             }),
+            listener: Mutex::new(None),
             closed: watch::Sender::new(requests == Some(0) || records == Some(0)),
             bounds,
         })
@@ -144,6 +148,8 @@ impl<T> Queue<T> {
 
     /// Takes nothing in from now on.
     pub(super) fn close(&self) {
+        // Here and not by the server, which may come to it later: whoever starts again listens at the same port.
+        *self.listener.lock() = None;
         self.closed.send_replace(true);
         self.wake();
     }

@@ -18,7 +18,6 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use levada_core::Clock;
 use levada_core::executor::{BoxFuture, Executor};
-use levada_core::net::Listener;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -64,17 +63,14 @@ impl<T> Drop for Gone<T> {
 
 impl<T: DeserializeOwned + Send + 'static> Server<T> {
     /// Serves until the queue is closed and everybody has an answer.
-    pub(super) async fn serve(self: Arc<Self>, listener: Box<dyn Listener>) {
+    pub(super) async fn serve(self: Arc<Self>, address: SocketAddr) {
         let mut gone = Gone(Arc::clone(&self.queue), Served::Stopped);
-        let address = listener.address();
-        let mut listener = Some(listener);
+        let mut is_closed = false;
         let mut connections: FuturesUnordered<BoxFuture> = FuturesUnordered::new();
         let mut closed = pin!(self.queue.closed());
         let mut pause: Option<BoxFuture> = None;
         poll_fn(|context| {
-            if listener.is_some() && closed.as_mut().poll(context).is_ready() {
-                listener = None;
-            }
+            is_closed = is_closed || closed.as_mut().poll(context).is_ready();
             if let Some(waiting) = &mut pause
                 && waiting.as_mut().poll(context).is_ready()
             {
@@ -84,7 +80,8 @@ impl<T: DeserializeOwned + Send + 'static> Server<T> {
                 while let Poll::Ready(Some(())) = Stream::poll_next(pin!(&mut connections), context)
                 {
                 }
-                let Some(listener) = &mut listener else {
+                let mut listener = self.queue.listener.lock();
+                let Some(listener) = listener.as_mut().filter(|_| !is_closed) else {
                     break;
                 };
                 if pause.is_some() || connections.len() >= self.limits.connections_max {
@@ -104,7 +101,7 @@ impl<T: DeserializeOwned + Send + 'static> Server<T> {
                     }
                 }
             }
-            if listener.is_none() && connections.is_empty() {
+            if is_closed && connections.is_empty() {
                 Poll::Ready(())
             } else {
                 Poll::Pending

@@ -340,6 +340,11 @@ impl<T: Serialize + 'static> Sink<T> for HttpSink {
         Ok(())
     }
 
+    /// There is nothing to commit: what was prepared had been taken.
+    fn recover(&self, _: Vec<()>, _: &SinkContext) -> Result<(), BoxError> {
+        Ok(())
+    }
+
     fn open(&self, context: &SinkContext) -> Result<HttpWriter<T>, BoxError> {
         let environment = &context.environment;
         let (target, address) = self.target()?;

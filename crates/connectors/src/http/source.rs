@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use levada_core::BoxError;
 use levada_core::net::Listener;
 use levada_core::sync::Mutex;
-use levada_runtime::{Intake, Reader, ReaderContext, Source, SourceContext, Status};
+use levada_core::{BoxError, Origin};
+use levada_runtime::{Environment, Intake, Reader, ReaderContext, Source, SourceContext, Status};
 use serde::de::DeserializeOwned;
 
 use crate::error::Error;
@@ -36,7 +36,8 @@ use crate::http::server::{Limits, Server, told};
 /// It is 503 and not 429, for it is the job that cannot follow, not the client that asks too often. `GET` on the path
 /// answers 200 or 503 by the same rule, for load balancers.
 ///
-/// **At most once**: what was answered with 202 is lost if the job fails before it has dealt with it. A cancelled job takes
+/// **At most once**: what was answered with 202 is lost if the job fails before it has dealt with it. A job that goes on from
+/// a checkpoint listens at the same port and goes on with what it is sent then. A cancelled job takes
 /// nothing more; whoever waits for an answer gets a 503 or loses the connection. It listens before the job starts, and without
 /// end unless [`requests`](HttpSource::requests) or [`records`](HttpSource::records) is set. At most 256 connections are
 /// served at once; others wait. It can be simulated.
@@ -208,6 +209,25 @@ impl<T> HttpSource<T> {
     }
 }
 
+impl<T> HttpSource<T> {
+    fn listen(
+        &self,
+        address: SocketAddr,
+        operator: &Origin,
+        environment: &Environment,
+    ) -> Result<Box<dyn Listener>, Error> {
+        let listener = environment.network.listen(address);
+        let listener = listener.map_err(Error::network("listen at", &self.address))?;
+        let address = listener.address();
+        let url = told(address, &self.limits.path);
+        tracing::info!(%operator, "listens at {url}");
+        if let Some(tell) = &self.on_listening {
+            tell(address);
+        }
+        Ok(listener)
+    }
+}
+
 impl<T: DeserializeOwned + Send + 'static> Source for HttpSource<T> {
     type Out = T;
     /// The address at which it listens.
@@ -218,16 +238,11 @@ impl<T: DeserializeOwned + Send + 'static> Source for HttpSource<T> {
         let network = &context.environment.network;
         let found = network.resolve(&self.address);
         let addresses = found.map_err(Error::network("find", &self.address))?;
-        let listener = network
-            .listen(addresses[0])
-            .map_err(Error::network("listen at", &self.address))?;
+        // Of an attempt that came no further.
+        self.shared.lock().listener = None;
+        let listener = self.listen(addresses[0], &context.operator, &context.environment)?;
         let address = listener.address();
         self.shared.lock().listener = Some(listener);
-        let url = told(address, &self.limits.path);
-        tracing::info!(operator = %context.operator, "listens at {url}");
-        if let Some(tell) = &self.on_listening {
-            tell(address);
-        }
         Ok(vec![address])
     }
 
@@ -245,11 +260,10 @@ impl<T: DeserializeOwned + Send + 'static> Source for HttpSource<T> {
         drop(shared);
         let listener = match listener.filter(|listener| listener.address() == address) {
             Some(listener) => listener,
-            None => environment
-                .network
-                .listen(address)
-                .map_err(Error::network("listen at", &self.address))?,
+            // The job goes on from a checkpoint: at the same port, so that its clients find it.
+            None => self.listen(address, &context.operator, environment)?,
         };
+        *queue.listener.lock() = Some(listener);
         let server = Arc::new(Server {
             queue: Arc::clone(&queue),
             limits: self.limits.clone(),
@@ -258,7 +272,7 @@ impl<T: DeserializeOwned + Send + 'static> Source for HttpSource<T> {
         });
         let spawned = environment
             .executor
-            .spawn(Box::pin(server.serve(listener)))
+            .spawn(Box::pin(server.serve(address)))
             .map_err(Error::network("serve", &self.address))?;
         queue.connect(Arc::clone(&context.waker), spawned);
         Ok(HttpReader {

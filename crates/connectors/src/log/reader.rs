@@ -15,7 +15,7 @@ use crate::log::error::LogError;
 use crate::log::home::Home;
 use crate::log::manifest::Manifest;
 use crate::log::segment::{self, HEADER_BYTES, Next, Opened, SegmentReader};
-use crate::log::source::{LogSplit, OnGap};
+use crate::log::source::{Finished, LogSplit, OnGap};
 use crate::on_error::{ErrorPolicy, Skipped};
 
 /// Records that may be passed over before the task is asked whether it shall go on.
@@ -36,6 +36,7 @@ pub struct LogReader<T, P> {
     follow: Option<Duration>,
     clock: Arc<dyn Clock>,
     partitions: Vec<PartitionReader<T, P>>,
+    finished: Finished,
     /// The one that is read now.
     current: usize,
 }
@@ -46,7 +47,7 @@ impl<T: Exchange, P: ErrorPolicy<T>> LogReader<T, P> {
         manifest: Manifest,
         split: &LogSplit,
         position: Option<Vec<u64>>,
-        (settings, policy): (Settings, P),
+        (settings, policy, finished): (Settings, P, Finished),
         context: &ReaderContext,
     ) -> Self {
         let position = position.unwrap_or_else(|| split.begins());
@@ -71,6 +72,7 @@ impl<T: Exchange, P: ErrorPolicy<T>> LogReader<T, P> {
             clock: Arc::clone(&context.environment.clock),
             home,
             manifest,
+            finished,
             current: 0,
         }
     }
@@ -109,6 +111,11 @@ impl<T: Exchange, P: ErrorPolicy<T>> Reader for LogReader<T, P> {
             let has_more = self.partitions[self.current].has_more() || self.next_partition();
             if !has_more {
                 let Some(every) = self.follow else {
+                    let ends = self
+                        .partitions
+                        .iter()
+                        .map(|read| (read.partition, read.end));
+                    self.finished.lock().extend(ends);
                     return Ok(Status::Done);
                 };
                 if !self.look()? {
@@ -378,7 +385,7 @@ mod tests {
         };
         let open = |position, on_error| {
             let (home, manifest) = (home.clone(), manifest.clone());
-            let rules = (settings, Plain { on_error });
+            let rules = (settings, Plain { on_error }, Finished::default());
             LogReader::<u64, _>::new(home, manifest, &split, position, rules, &context)
         };
         // What cannot be decoded, and what lies before the place where the reader begins.

@@ -2,15 +2,16 @@
 
 use std::marker::PhantomData;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use levada_core::sync::Mutex;
-use levada_core::{BoxError, Exchange, OnError};
+use levada_core::{BoxError, Exchange, OnError, codec};
 use levada_runtime::stage::OPEN_SPLITS_MAX;
 use levada_runtime::{ReaderContext, Source, SourceContext};
 use serde::{Deserialize, Serialize};
 
-use crate::log::consumer::Consumer;
+use crate::log::consumer::{Consumer, Progress};
 use crate::log::error::LogError;
 use crate::log::home::Home;
 use crate::log::manifest::Manifest;
@@ -26,9 +27,11 @@ use crate::on_error::{ErrorPolicy, Plain, Results};
 /// **Where it begins**: at the earliest record, unless a `from_` method says otherwise. A
 /// [`consumer`](LogSource::consumer) goes on where it was. After a restore: at the offset of the next record.
 ///
-/// **Promise**: at least once. A consumer's offsets are stored when the whole job has come to its end, after all of its
-/// sinks have committed, and for all partitions at once: a job that fails or is cancelled stores nothing and its records
-/// are read again, and so they are if the machine stops between the last sink and the offsets.
+/// **Promise**: a job that goes on from a checkpoint reads each record once. Whoever starts afresh as the same consumer reads
+/// at least once: offsets are stored when a checkpoint is complete, and when the whole job has come to its end, after all of
+/// its sinks have committed, and for all partitions at once. What a job has read after that is read again if it fails or is
+/// cancelled, and so it is if the machine stops between the last sink and the offsets. Offsets never go back: a job that
+/// goes on from an older checkpoint leaves them where they are until it has passed them.
 ///
 /// **Limits**: none on records; what the sink has written is read. A record must fit into memory.
 ///
@@ -52,6 +55,7 @@ pub fn log_source<T>(dir: impl Into<PathBuf>) -> LogSource<T> {
         },
         policy: Plain::default(),
         reading: Mutex::new(None),
+        finished: Finished::default(),
         record: PhantomData,
     }
 }
@@ -65,8 +69,13 @@ pub struct LogSource<T, P = Plain> {
     policy: P,
     /// The consumer, from the start of the job on.
     reading: Mutex<Option<Consumer>>,
+    /// Partitions that readers are through with, with their ends.
+    finished: Finished,
     record: PhantomData<fn() -> T>,
 }
+
+/// Partitions that have been read to their end in this job.
+pub(super) type Finished = Arc<Mutex<Vec<(u32, u64)>>>;
 
 #[derive(Clone, Debug)]
 enum Start {
@@ -104,6 +113,7 @@ impl<T> LogSource<T> {
             settings: self.settings,
             policy: Results,
             reading: Mutex::new(None),
+            finished: Finished::default(),
             record: PhantomData,
         }
     }
@@ -119,6 +129,7 @@ impl<T, P: Clone> Clone for LogSource<T, P> {
             settings: self.settings,
             policy: self.policy.clone(),
             reading: Mutex::new(None),
+            finished: Finished::default(),
             record: PhantomData,
         }
     }
@@ -161,8 +172,8 @@ impl<T, P> LogSource<T, P> {
         self
     }
 
-    /// Never ends: looks for new records as often as this. Such a job ends by being cancelled, and so its consumer stores
-    /// nothing.
+    /// Never ends: looks for new records as often as this. Such a job ends by being cancelled, so its consumer stores what
+    /// complete checkpoints have read, and nothing without them.
     #[must_use]
     pub fn follow(mut self, every: Duration) -> Self {
         self.settings.follow = Some(every);
@@ -195,6 +206,18 @@ pub struct LogRange {
     pub end: u64,
 }
 
+impl<T, P> LogSource<T, P> {
+    /// Takes the name of the consumer, if it has one, and forgets an earlier attempt.
+    fn take_name(&self, home: &Home, manifest: &Manifest) -> Result<Option<Consumer>, LogError> {
+        let mut reading = self.reading.lock();
+        *reading = None;
+        self.finished.lock().clear();
+        let name = self.consumer.as_ref();
+        name.map(|name| Consumer::open(home, name, manifest.partitions as usize))
+            .transpose()
+    }
+}
+
 impl<T: Exchange, P: ErrorPolicy<T>> Source for LogSource<T, P> {
     type Out = P::Out;
     type Split = LogSplit;
@@ -204,13 +227,8 @@ impl<T: Exchange, P: ErrorPolicy<T>> Source for LogSource<T, P> {
         let home = Home::new(&self.dir, &context.environment.disk);
         let manifest = Manifest::of_existing(&home)?;
         manifest.expect::<T>(&home)?;
-        let mut consumer = None;
-        let mut stored = None;
-        if let Some(name) = &self.consumer {
-            let opened = Consumer::open(&home, name, manifest.partitions as usize)?;
-            consumer = Some(opened.0);
-            stored = opened.1;
-        }
+        let mut consumer = self.take_name(&home, &manifest)?;
+        let stored = consumer.as_ref().and_then(Consumer::stored).cloned();
         let ends = manifest.ends(&home)?;
         // Who begins with the earliest record misses nothing that was removed before.
         let is_new = stored.is_none() && matches!(self.start, Start::Earliest);
@@ -261,8 +279,14 @@ impl<T: Exchange, P: ErrorPolicy<T>> Source for LogSource<T, P> {
             });
         }
         if let Some(consumer) = &mut consumer {
-            let begins: Vec<_> = ranges.iter().map(|range| range.begin).collect();
-            consumer.begin(&begins);
+            let end = |range: &LogRange| match self.settings.follow {
+                Some(_) => u64::MAX,
+                None => range.end,
+            };
+            consumer.begin(Progress {
+                offsets: ranges.iter().map(|range| range.begin).collect(),
+                ends: ranges.iter().map(end).collect(),
+            })?;
         }
         *self.reading.lock() = consumer;
         // Partitions that never end are all read at a time; should there be too many of them, some have to share a reader.
@@ -282,6 +306,26 @@ impl<T: Exchange, P: ErrorPolicy<T>> Source for LogSource<T, P> {
         Ok(splits)
     }
 
+    fn restore(&self, memory: &[u8], context: &SourceContext) -> Result<(), BoxError> {
+        let home = Home::new(&self.dir, &context.environment.disk);
+        let manifest = Manifest::of_existing(&home)?;
+        manifest.expect::<T>(&home)?;
+        let mut consumer = self.take_name(&home, &manifest)?;
+        if let (Some(consumer), false) = (&mut consumer, memory.is_empty()) {
+            consumer.begin(codec::decode(memory)?)?;
+        }
+        *self.reading.lock() = consumer;
+        Ok(())
+    }
+
+    fn memory(&self) -> Result<Vec<u8>, BoxError> {
+        let mut memory = Vec::new();
+        if let Some(consumer) = &*self.reading.lock() {
+            codec::encode(&consumer.progress(&self.finished.lock()), &mut memory)?;
+        }
+        Ok(memory)
+    }
+
     fn open(
         &self,
         split: LogSplit,
@@ -290,12 +334,20 @@ impl<T: Exchange, P: ErrorPolicy<T>> Source for LogSource<T, P> {
     ) -> Result<LogReader<T, P>, BoxError> {
         let home = Home::new(&self.dir, &context.environment.disk);
         let manifest = Manifest::of_existing(&home)?;
+        if let (Some(consumer), Some(offsets)) = (&mut *self.reading.lock(), &position) {
+            let partitions = split.partitions.iter().map(|range| range.partition);
+            consumer.goes_on(partitions.zip(offsets.iter().copied()));
+        }
         Ok(LogReader::new(
             home,
             manifest,
             &split,
             position,
-            (self.settings, self.policy.clone()),
+            (
+                self.settings,
+                self.policy.clone(),
+                Arc::clone(&self.finished),
+            ),
             context,
         ))
     }
@@ -309,12 +361,11 @@ impl<T: Exchange, P: ErrorPolicy<T>> Source for LogSource<T, P> {
         let consumer = reading
             .as_mut()
             .expect("a consumer is opened with the splits");
-        for (split, offsets) in read {
-            for (range, offset) in split.partitions.iter().zip(offsets) {
-                consumer.read(range.partition, *offset)?;
-            }
-        }
-        Ok(())
+        let each = read.iter().flat_map(|(split, offsets)| {
+            let partitions = split.partitions.iter().map(|range| range.partition);
+            partitions.zip(offsets.iter().copied())
+        });
+        Ok(consumer.read(each)?)
     }
 
     fn is_endless(&self) -> bool {

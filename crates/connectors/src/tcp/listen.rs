@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use levada_core::net::Listener;
 use levada_core::sync::Mutex;
-use levada_core::{BoxError, Moment, OnError};
-use levada_runtime::{Intake, Reader, ReaderContext, Source, SourceContext, Status};
+use levada_core::{BoxError, Moment, OnError, Origin};
+use levada_runtime::{Environment, Intake, Reader, ReaderContext, Source, SourceContext, Status};
 use serde::de::DeserializeOwned;
 
 use crate::bad_record::BadRecord;
@@ -21,7 +21,7 @@ use crate::tcp::peer::{Decoding, Heard, Peer};
 /// Listens at `host:port` and reads lines (`\n` or `\r\n`) of UTF-8 from everybody who connects, as one stream: the lines of
 /// a peer in their order, peers in turn. The last line of a peer needs no line break.
 ///
-/// **At most once**: a socket cannot be read again. After a restore the job listens anew and goes on with what it is sent
+/// **At most once**: a socket cannot be read again. After a restore the job listens anew, at the same port, and goes on with what it is sent
 /// then. A bad line fails the job, and so does a connection that breaks, unless [`on_error`](TcpListen::on_error) or
 /// [`results`](TcpListen::results) says otherwise. It listens before the job starts, on the addresses that the host has
 /// then, and without end unless [`peers`](TcpListen::peers) is set. A line has at most 1 MiB, and at most 64 peers are heard at once;
@@ -172,6 +172,24 @@ impl<D, P> TcpListen<D, P> {
     }
 }
 
+impl<D, P> TcpListen<D, P> {
+    fn listen(
+        &self,
+        address: SocketAddr,
+        operator: &Origin,
+        environment: &Environment,
+    ) -> Result<Box<dyn Listener>, Error> {
+        let listener = environment.network.listen(address);
+        let listener = listener.map_err(Error::network("listen at", &self.address))?;
+        let address = listener.address();
+        tracing::info!(%operator, "listens at {address}");
+        if let Some(tell) = &self.options.on_listening {
+            tell(address);
+        }
+        Ok(listener)
+    }
+}
+
 impl<D, P> Source for TcpListen<D, P>
 where
     D: Decode,
@@ -186,15 +204,11 @@ where
         let network = &context.environment.network;
         let found = network.resolve(&self.address);
         let addresses = found.map_err(Error::network("find", &self.address))?;
-        let listener = network
-            .listen(addresses[0])
-            .map_err(Error::network("listen at", &self.address))?;
+        // Of an attempt that came no further.
+        *self.listening.lock() = None;
+        let listener = self.listen(addresses[0], &context.operator, &context.environment)?;
         let address = listener.address();
         *self.listening.lock() = Some(listener);
-        tracing::info!(operator = %context.operator, "listens at {address}");
-        if let Some(tell) = &self.options.on_listening {
-            tell(address);
-        }
         Ok(vec![address])
     }
 
@@ -207,11 +221,8 @@ where
         let listening = self.listening.lock().take();
         let listener = match listening.filter(|listener| listener.address() == address) {
             Some(listener) => listener,
-            None => context
-                .environment
-                .network
-                .listen(address)
-                .map_err(Error::network("listen at", &self.address))?,
+            // The job goes on from a checkpoint: at the same port, so that its peers find it.
+            None => self.listen(address, &context.operator, &context.environment)?,
         };
         Ok(TcpListenReader {
             listener: Some(listener),

@@ -20,7 +20,8 @@ use crate::on_error::Skipped;
 /// the end of a job that failed.
 ///
 /// **At most once**: a connection that breaks fails the job, and what the kernel had taken but the other side had not read
-/// is lost. It can be simulated.
+/// is lost. A job that goes on from a checkpoint connects anew and sends again what came after it, so some records may come
+/// twice. It can be simulated.
 ///
 /// ```
 /// use levada_connectors::tcp_sink;
@@ -119,6 +120,11 @@ enum Link {
 
 impl<T, F: Format<T>> Sink<T> for TcpSink<F> {
     type Writer = TcpWriter<F>;
+
+    /// There is nothing to commit: what was prepared had been sent.
+    fn recover(&self, _: Vec<()>, _: &SinkContext) -> Result<(), BoxError> {
+        Ok(())
+    }
 
     fn open(&self, context: &SinkContext) -> Result<Self::Writer, BoxError> {
         let network = Arc::clone(&context.environment.network);
@@ -248,13 +254,17 @@ impl<T, F: Format<T>> Writer<T> for TcpWriter<F> {
     }
 
     fn commit(&mut self, (): ()) -> Result<(), BoxError> {
-        match &mut self.link {
-            Link::Connecting(_) => {}
-            Link::Connected { connection, .. } => {
-                let closed = connection.shutdown();
-                closed.map_err(Error::network("write to", &self.address))?;
-            }
-        }
         Ok(())
+    }
+}
+
+impl<F> Drop for TcpWriter<F> {
+    /// Tells the other side that no more comes.
+    fn drop(&mut self) {
+        if let Link::Connected { connection, .. } = &mut self.link
+            && let Err(error) = connection.shutdown()
+        {
+            tracing::debug!("cannot close the connection with {}: {error}", self.address);
+        }
     }
 }

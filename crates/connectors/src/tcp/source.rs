@@ -147,6 +147,15 @@ where
         position: Option<u64>,
         context: &ReaderContext,
     ) -> Result<Self::Reader, BoxError> {
+        // A checkpoint may be older than what the name stands for.
+        let addresses = match position {
+            Some(_) => context
+                .environment
+                .network
+                .resolve(&self.address)
+                .unwrap_or(addresses),
+            None => addresses,
+        };
         Ok(TcpLinesReader {
             state: State::Connecting(Dial::new(addresses.clone(), self.connect_timeout)),
             source: self.clone(),
