@@ -91,6 +91,14 @@ pub const FAULTS: &[(&str, &str)] = &[
         "a snapshot leaves out the record of a join that has not met all its rows",
     ),
     (
+        "tombstone-dropped",
+        "a snapshot of changes says nothing of keys that were removed",
+    ),
+    (
+        "changed-unwritten",
+        "an entry that changes while a snapshot is written is not written before",
+    ),
+    (
         "flush-forgotten",
         "a batch that is not full is not sealed at its timeout",
     ),

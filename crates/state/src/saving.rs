@@ -65,6 +65,19 @@ impl Rows {
         }
     }
 
+    /// No rows, for rows of one part that are appended to others later.
+    pub(crate) fn for_part(part: u16) -> Self {
+        Self {
+            part,
+            ..Self::with_room(usize::MAX)
+        }
+    }
+
+    /// Of which part the next rows are.
+    pub(crate) fn part(&self) -> u16 {
+        self.part
+    }
+
     /// Says of which part of an operator's state the next rows are.
     pub fn set_part(&mut self, part: u16) {
         self.part = part;
@@ -104,7 +117,11 @@ impl Rows {
 
     /// Adds rows that were written elsewhere, by [`Rows::add`] for the same part.
     pub fn append(&mut self, rows: &mut Self) {
-        self.bytes.append(&mut rows.bytes);
+        if self.bytes.is_empty() {
+            std::mem::swap(&mut self.bytes, &mut rows.bytes);
+        } else {
+            self.bytes.append(&mut rows.bytes);
+        }
     }
 
     /// Whether the slice is over.

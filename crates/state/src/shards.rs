@@ -13,7 +13,7 @@ use hashbrown::HashTable;
 
 /// Entries by hash.
 pub(crate) struct Shards<T> {
-    shards: Vec<HashTable<T>>,
+    shards: Vec<Shard<T>>,
     /// One less than the power of two at or above the number of shards.
     mask: usize,
     len: usize,
@@ -21,11 +21,32 @@ pub(crate) struct Shards<T> {
     full_at: usize,
 }
 
+/// A flat table.
+pub(crate) struct Shard<T> {
+    pub(crate) table: HashTable<T>,
+    pub(crate) marks: Marks,
+}
+
+/// What whoever saves the entries keeps beside those of a shard. Both halves of a divided one have those of the whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Marks {
+    /// The last epoch in which an entry changed.
+    pub(crate) changed: u32,
+    /// The last epoch whose snapshot has gone through all of it.
+    pub(crate) scanned: u32,
+    /// What the marks of the entries say that no snapshot has come to, and those of all entries if none has begun.
+    pub(crate) parity: bool,
+    /// Whether a snapshot has begun to go through it.
+    pub(crate) is_mixed: bool,
+    /// Another one when entries have moved within the shard or out of it.
+    pub(crate) layout: u32,
+}
+
 /// Where an entry is, until an entry is added.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {
-    shard: u32,
-    bucket: u32,
+    pub(crate) shard: u32,
+    pub(crate) bucket: u32,
 }
 
 /// How far [`KeyedTable::take_next`](crate::KeyedTable::take_next) has come.
@@ -61,7 +82,10 @@ impl<T> Shards<T> {
 
     pub(crate) fn new() -> Self {
         Self {
-            shards: vec![HashTable::new()],
+            shards: vec![Shard {
+                table: HashTable::new(),
+                marks: Marks::default(),
+            }],
             mask: 0,
             len: 0,
             full_at: Self::ENTRIES_MAX,
@@ -75,7 +99,7 @@ impl<T> Shards<T> {
     #[inline]
     pub(crate) fn find(&self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<Place> {
         let shard = self.shard_of(hash);
-        let bucket = self.shards[shard].find_bucket_index(hash, is_it)?;
+        let bucket = self.shards[shard].table.find_bucket_index(hash, is_it)?;
         Some(Place {
             shard: shard as u32,
             bucket: bucket as u32,
@@ -84,19 +108,26 @@ impl<T> Shards<T> {
 
     #[inline]
     pub(crate) fn get(&self, place: Place) -> Option<&T> {
-        self.shards[place.shard as usize].get_bucket(place.bucket as usize)
+        let shard = &self.shards[place.shard as usize];
+        shard.table.get_bucket(place.bucket as usize)
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, place: Place) -> Option<&mut T> {
-        self.shards[place.shard as usize].get_bucket_mut(place.bucket as usize)
+    pub(crate) fn get_mut(&mut self, place: Place) -> Option<(&mut T, &mut Marks)> {
+        let Shard { table, marks } = &mut self.shards[place.shard as usize];
+        Some((table.get_bucket_mut(place.bucket as usize)?, marks))
     }
 
     /// The entry with this hash, if it is there.
     #[inline]
-    pub(crate) fn find_mut(&mut self, hash: u64, is_it: impl FnMut(&T) -> bool) -> Option<&mut T> {
+    pub(crate) fn find_mut(
+        &mut self,
+        hash: u64,
+        is_it: impl FnMut(&T) -> bool,
+    ) -> Option<(&mut T, &mut Marks)> {
         let shard = self.shard_of(hash);
-        self.shards[shard].find_mut(hash, is_it)
+        let Shard { table, marks } = &mut self.shards[shard];
+        Some((table.find_mut(hash, is_it)?, marks))
     }
 
     /// The entry, made if it is not there.
@@ -105,46 +136,58 @@ impl<T> Shards<T> {
         &mut self,
         hash: u64,
         is_it: impl FnMut(&T) -> bool,
-        make: impl FnOnce() -> Result<T, E>,
+        make: impl FnOnce(&mut Marks) -> Result<T, E>,
         hash_of: impl Fn(&T) -> u64,
-    ) -> Result<&mut T, E> {
+    ) -> Result<(&mut T, &mut Marks), E> {
         if self.len >= self.full_at {
             self.divide(&hash_of);
         }
         let shard = self.shard_of(hash);
-        match self.shards[shard].find_entry(hash, is_it) {
-            Ok(found) => Ok(&mut *found.into_mut()),
+        let Shard { table, marks } = &mut self.shards[shard];
+        match table.find_entry(hash, is_it) {
+            Ok(found) => Ok((&mut *found.into_mut(), marks)),
             Err(absent) => {
-                let entry = make()?;
+                let entry = make(marks)?;
                 self.len += 1;
-                let inserted = absent.into_table().insert_unique(hash, entry, hash_of);
-                Ok(inserted.into_mut())
+                let table = absent.into_table();
+                // What has been removed takes room too, until the others are moved: that is growth in place.
+                if table.capacity() == table.len() {
+                    marks.layout = marks.layout.wrapping_add(1);
+                }
+                let inserted = table.insert_unique(hash, entry, hash_of);
+                Ok((inserted.into_mut(), marks))
             }
         }
     }
 
-    pub(crate) fn remove(&mut self, place: Place) -> Option<T> {
-        let shard = &mut self.shards[place.shard as usize];
-        let entry = shard.get_bucket_entry(place.bucket as usize).ok()?;
+    pub(crate) fn remove(&mut self, place: Place) -> Option<(T, &mut Marks)> {
+        let Shard { table, marks } = &mut self.shards[place.shard as usize];
+        let entry = table.get_bucket_entry(place.bucket as usize).ok()?;
         self.len -= 1;
-        Some(entry.remove().0)
+        Some((entry.remove().0, marks))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.shards.iter().flatten()
+        self.shards.iter().flat_map(|shard| &shard.table)
     }
 
-    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.shards.iter_mut().flatten()
+    pub(crate) fn shards_mut(&mut self) -> std::slice::IterMut<'_, Shard<T>> {
+        self.shards.iter_mut()
+    }
+
+    /// The marks of a shard, and how many buckets it has.
+    pub(crate) fn marks(&mut self, shard: usize) -> Option<(&mut Marks, usize)> {
+        let Shard { table, marks } = self.shards.get_mut(shard)?;
+        Some((marks, table.num_buckets()))
     }
 
     /// The next entry from the cursor on; moves the cursor behind it.
     pub(crate) fn next(&self, cursor: &mut Cursor) -> Option<&T> {
-        while let Some(shard) = self.shards.get(cursor.shard) {
-            while cursor.bucket < shard.num_buckets() {
+        while let Some(Shard { table, .. }) = self.shards.get(cursor.shard) {
+            while cursor.bucket < table.num_buckets() {
                 let bucket = cursor.bucket;
                 cursor.bucket += 1;
-                if let Some(entry) = shard.get_bucket(bucket) {
+                if let Some(entry) = table.get_bucket(bucket) {
                     return Some(entry);
                 }
             }
@@ -157,14 +200,15 @@ impl<T> Shards<T> {
     }
 
     /// Removes the next entry from the cursor on, and moves the cursor behind it. No entry may be added meanwhile.
-    pub(crate) fn take_next(&mut self, cursor: &mut Cursor) -> Option<T> {
-        while let Some(shard) = self.shards.get_mut(cursor.shard) {
-            while cursor.bucket < shard.num_buckets() {
+    pub(crate) fn take_next(&mut self, cursor: &mut Cursor) -> Option<(T, &mut Marks)> {
+        while let Some(Shard { table, .. }) = self.shards.get_mut(cursor.shard) {
+            while cursor.bucket < table.num_buckets() {
                 let bucket = cursor.bucket;
                 cursor.bucket += 1;
-                if let Ok(occupied) = shard.get_bucket_entry(bucket) {
+                if let Ok(occupied) = table.get_bucket_entry(bucket) {
                     self.len -= 1;
-                    return Some(occupied.remove().0);
+                    let entry = occupied.remove().0;
+                    return Some((entry, &mut self.shards[cursor.shard].marks));
                 }
             }
             *cursor = Cursor {
@@ -202,14 +246,21 @@ impl<T> Shards<T> {
         let new = self.shards.len();
         self.mask = (new + 1).next_power_of_two() - 1;
         let old = new & (self.mask >> 1);
-        let whole = std::mem::take(&mut self.shards[old]);
-        let half = whole.len().div_ceil(2);
-        self.shards[old] = HashTable::with_capacity(half);
-        self.shards.push(HashTable::with_capacity(half));
+        let divided = &mut self.shards[old];
+        divided.marks.layout = divided.marks.layout.wrapping_add(1);
+        let marks = divided.marks;
+        let half = divided.table.len().div_ceil(2);
+        let lower = HashTable::with_capacity(half);
+        let whole = std::mem::replace(&mut divided.table, lower);
+        self.shards.push(Shard {
+            table: HashTable::with_capacity(half),
+            marks,
+        });
         for entry in whole {
             let hash = hash_of(&entry);
             let shard = self.shard_of(hash);
-            self.shards[shard].insert_unique(hash, entry, hash_of);
+            let table = &mut self.shards[shard].table;
+            table.insert_unique(hash, entry, hash_of);
         }
         // A shard that waits for its turn grows to twice the mean before it comes.
         self.full_at = self.shards.len() * (Self::ENTRIES_MAX / 2);
@@ -230,8 +281,8 @@ mod tests {
     }
 
     fn insert(shards: &mut Shards<u64>, n: u64, hash: impl Fn(&u64) -> u64) -> u64 {
-        let made = shards.get_or_insert(hash(&n), |other| *other == n, || Ok::<_, ()>(n), &hash);
-        *made.unwrap()
+        let made = shards.get_or_insert(hash(&n), |other| *other == n, |_| Ok::<_, ()>(n), &hash);
+        *made.unwrap().0
     }
 
     #[test]
@@ -240,7 +291,7 @@ mod tests {
         let n = 20 * MAX as u64;
         for i in 0..n {
             assert_eq!(insert(&mut shards, i, hash), i);
-            let most = shards.shards.iter().map(HashTable::len).max();
+            let most = shards.shards.iter().map(|shard| shard.table.len()).max();
             // They are as even as the hash is.
             assert!(most < Some(MAX + MAX / 8), "{most:?} after {i}");
         }
@@ -251,12 +302,12 @@ mod tests {
         }
         for i in (0..n).step_by(3) {
             let place = shards.find(hash(&i), |other| *other == i).unwrap();
-            assert_eq!(shards.remove(place), Some(i));
+            assert_eq!(shards.remove(place).map(|(i, _)| i), Some(i));
         }
         assert_eq!(shards.iter().count(), shards.len());
         let mut cursor = Cursor::default();
         let mut taken = BTreeSet::new();
-        while let Some(i) = shards.take_next(&mut cursor) {
+        while let Some((i, _)) = shards.take_next(&mut cursor) {
             assert!(taken.insert(i), "{i} is taken once");
         }
         assert_eq!(shards.len(), 0);

@@ -1,5 +1,9 @@
 //! The table of a keyed operator.
 
+mod entry;
+mod iter_mut;
+mod saver;
+
 use std::hash::BuildHasher;
 use std::ops::Range;
 
@@ -10,9 +14,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::StateError;
-use crate::rows::write_rows;
-use crate::saving::WholeState;
-use crate::shards::{Cursor, Place, Shards};
+use crate::saving::{KeyedState, Row, RowKind, Rows, Saving};
+use crate::shards::{Cursor, Marks, Place, Shards};
+use entry::Entry;
+use iter_mut::IterMut;
+use saver::Saver;
 
 /// Values by key, for the key groups of one task.
 ///
@@ -20,27 +26,51 @@ use crate::shards::{Cursor, Place, Shards};
 /// group, so the group is needed only when a key is new: looking up a key that is there costs one hash and no more
 /// (`docs/decisions/005-state.md`). The hash of the table has nothing to do with the one that makes key groups, and it has
 /// a seed.
+///
+/// It is saved in slices while it changes, and knows what has changed since an earlier snapshot
+/// (`docs/decisions/014-snapshots.md`): whoever gets at a value by `&mut` counts as changing it.
+///
+/// ```
+/// use levada_core::KeyGroup;
+/// use levada_state::{KeyedState, KeyedTable, Rows, Saving};
+///
+/// let mut table = KeyedTable::<u64, u64>::new(0..128, 1);
+/// *table.get_or_insert(&7, || Ok::<_, ()>((KeyGroup(3), 0))).unwrap() += 1;
+///
+/// let mut rows = Rows::with_room(1 << 16);
+/// table.begin(&Saving::default(), &mut rows)?;
+/// *table.get_mut(&7).unwrap() = 2; // The snapshot still says 1.
+/// while !table.save(&mut rows)? {
+///     // Here goes what is in `rows`, and the task to its next records.
+/// }
+/// # Ok::<(), levada_state::StateError>(())
+/// ```
 pub struct KeyedTable<K, V> {
     owned: Range<u16>,
     entries: Shards<Entry<K, V>>,
     hasher: FixedState,
-}
-
-struct Entry<K, V> {
-    key: K,
-    value: V,
-    group: KeyGroup,
+    saver: Saver<K, V>,
 }
 
 impl<K: Key, V> KeyedTable<K, V> {
     /// An empty table for these key groups. The seed makes the order in which keys are taken out, nothing else.
     #[must_use]
     pub fn new(owned: Range<u16>, seed: u64) -> Self {
+        let hasher = FixedState::with_seed(seed);
         Self {
             owned,
             entries: Shards::new(),
-            hasher: FixedState::with_seed(seed),
+            saver: Saver::new(hasher.clone()),
+            hasher,
         }
+    }
+
+    /// The table whose rows in a snapshot begin with these bytes, which whoever reads them takes off: one of several in
+    /// one part of an operator's state.
+    #[must_use]
+    pub fn labelled(mut self, label: &[u8]) -> Self {
+        self.saver.set_label(label);
+        self
     }
 
     /// How many keys there are.
@@ -82,8 +112,8 @@ impl<K: Key, V> KeyedTable<K, V> {
     #[inline]
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let hash = self.hasher.hash_one(key);
-        let entry = self.entries.find_mut(hash, |entry| entry.key == *key)?;
-        Some(&mut entry.value)
+        let found = self.entries.find_mut(hash, |entry| entry.key == *key)?;
+        Some(changed(&mut self.saver, found))
     }
 
     /// The value of a key. A key that is not there is added, with the group and the value that `make` gives it.
@@ -99,10 +129,12 @@ impl<K: Key, V> KeyedTable<K, V> {
         key: &K,
         make: impl FnOnce() -> Result<(KeyGroup, V), E>,
     ) -> Result<&mut V, E> {
-        let entry = self.entries.get_or_insert(
-            self.hasher.hash_one(key),
+        let (owned, hasher, saver) = (&self.owned, &self.hasher, &mut self.saver);
+        let hash = hasher.hash_one(key);
+        let found = self.entries.get_or_insert(
+            hash,
             |entry| entry.key == *key,
-            || {
+            |marks| {
                 // Such a key would never be found again, and each of its records would add another one.
                 #[expect(clippy::eq_op, reason = "that this can be false is what is asked")]
                 let reflexive = *key == *key;
@@ -112,16 +144,20 @@ impl<K: Key, V> KeyedTable<K, V> {
                 );
                 let (group, value) = make()?;
                 assert!(
-                    self.owned.contains(&group.0),
+                    owned.contains(&group.0),
                     "key group {} is another subtask's",
                     group.0
                 );
-                let key = key.clone();
-                Ok(Entry { key, value, group })
+                Ok(Entry {
+                    key: key.clone(),
+                    value,
+                    group,
+                    mark: saver.add(key, hash, marks),
+                })
             },
-            |entry| self.hasher.hash_one(&entry.key),
-        );
-        entry.map(|entry| &mut entry.value)
+            |entry| hasher.hash_one(&entry.key),
+        )?;
+        Ok(changed(saver, found))
     }
 
     /// Where a key is. A key that is not there is added, as by [`KeyedTable::get_or_insert`].
@@ -161,8 +197,9 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// If there is none: its key was removed.
     #[inline]
     pub fn value_mut(&mut self, place: Place) -> &mut V {
-        let entry = self.entries.get_mut(place);
-        &mut entry.expect("a key stays in its place").value
+        let found = self.entries.get_mut(place);
+        let found = found.expect("a key stays in its place");
+        changed(&mut self.saver, found)
     }
 
     /// The key group of the key in a place.
@@ -189,52 +226,115 @@ impl<K: Key, V> KeyedTable<K, V> {
 
     /// All keys with their values, in an order that depends on the seed and on how the table has grown.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
-        let entries = self.entries.iter_mut();
-        entries.map(|entry| (&entry.key, &mut entry.value))
+        IterMut::new(&mut self.entries, &mut self.saver)
     }
 
     /// Removes a key; returns its value.
     pub fn remove(&mut self, key: &K) -> Option<V> {
         let place = self.find(key)?;
-        self.entries.remove(place).map(|entry| entry.value)
+        let (entry, marks) = self.entries.remove(place)?;
+        let marks = *marks;
+        self.saver.remove(&entry, marks, self.entries.len());
+        Some(entry.value)
     }
 
     /// Removes the next key from the cursor on, and moves the cursor behind it. No key may be added meanwhile.
     pub fn take_next(&mut self, cursor: &mut Cursor) -> Option<(K, V, KeyGroup)> {
-        let entry = self.entries.take_next(cursor)?;
+        let (entry, marks) = self.entries.take_next(cursor)?;
+        let marks = *marks;
+        self.saver.remove(&entry, marks, self.entries.len());
         Some((entry.key, entry.value, entry.group))
+    }
+
+    /// Says that very much is about to be removed: the next snapshots are of the whole table, and no removed key is kept for
+    /// them until one has been begun.
+    pub fn forget_changes(&mut self) {
+        self.saver.forget_changes();
+    }
+
+    /// Whether a snapshot has been begun whose changes since may be asked for.
+    #[must_use]
+    pub fn has_begun(&self, checkpoint: u64) -> bool {
+        self.saver.has_begun(checkpoint)
+    }
+
+    /// Whether a snapshot is being written.
+    #[must_use]
+    pub fn is_saving(&self) -> bool {
+        self.saver.is_running()
+    }
+
+    /// Adds what the running snapshot has written because it was about to change, before the table is given up.
+    ///
+    /// # Errors
+    /// If some of it could not be encoded.
+    pub fn take_written(&mut self, rows: &mut Rows) -> Result<(), StateError> {
+        self.saver.take_before(rows)
     }
 }
 
-/// A group is written as the number of its entries (u64), then key and value of each.
-impl<K: Key, V: Serialize + DeserializeOwned> WholeState for KeyedTable<K, V> {
+impl<K: Key, V: Serialize + DeserializeOwned> KeyedTable<K, V> {
+    /// Begins to save, as [`KeyedState::begin`] does, but leaves it to the caller to say so where the rows that follow are
+    /// of the whole table: then it is true.
+    #[must_use]
+    pub fn begin_rows(&mut self, saving: &Saving, rows: &Rows) -> bool {
+        let write = |entry: &Entry<K, V>, bytes: &mut Vec<u8>| {
+            codec::encode(&entry.key, bytes)?;
+            codec::encode(&entry.value, bytes)
+        };
+        self.saver
+            .begin(&mut self.entries, saving, write, rows.part())
+    }
+}
+
+/// What an entry may be changed by.
+#[inline]
+fn changed<'a, K: Key, V>(
+    saver: &mut Saver<K, V>,
+    (entry, marks): (&'a mut Entry<K, V>, &mut Marks),
+) -> &'a mut V {
+    if !saver.has_touched(entry) {
+        saver.touch(entry, marks);
+    }
+    &mut entry.value
+}
+
+/// The whole of a group has no bytes: its entries follow. One that is put is key and value, one that is deleted the key.
+impl<K: Key, V: Serialize + DeserializeOwned> KeyedState for KeyedTable<K, V> {
     fn owned(&self) -> Range<u16> {
         self.owned.clone()
     }
 
-    fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
-        write_rows(&self.owned, groups, |add| {
-            self.entries.iter().try_for_each(|entry| {
-                add(entry.group, &|bytes| {
-                    codec::encode(&entry.key, bytes)?;
-                    codec::encode(&entry.value, bytes)
-                })
-            })
-        })
+    fn begin(&mut self, saving: &Saving, rows: &mut Rows) -> Result<(), StateError> {
+        if self.begin_rows(saving, rows) {
+            for group in self.owned.clone() {
+                rows.add(KeyGroup(group), RowKind::Whole, |_| Ok(()))?;
+            }
+        }
+        Ok(())
     }
 
-    fn read_group(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), StateError> {
+    fn save(&mut self, rows: &mut Rows) -> Result<bool, StateError> {
+        self.saver.save(&mut self.entries, rows)
+    }
+
+    fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
+        let group = row.group;
+        let mut bytes = row.bytes;
         let mut read = || -> Result<(), CodecError> {
-            let count: u64 = codec::decode_next(&mut bytes)?;
-            for _ in 0..count {
+            if row.kind != RowKind::Whole {
                 let key: K = codec::decode_next(&mut bytes)?;
-                let value: V = codec::decode_next(&mut bytes)?;
-                let mut value = Some(value);
-                let mut make = || value.take().expect("a key is made once");
-                let kept = self.get_or_insert(&key, || Ok::<_, CodecError>((group, make())))?;
-                // A key that was there already gets the value that was read.
-                if let Some(value) = value {
-                    *kept = value;
+                if row.kind == RowKind::Delete {
+                    self.remove(&key);
+                } else {
+                    let value: V = codec::decode_next(&mut bytes)?;
+                    let mut value = Some(value);
+                    let mut make = || value.take().expect("a key is made once");
+                    let kept = self.get_or_insert(&key, || Ok::<_, CodecError>((group, make())))?;
+                    // A key that was there already gets the value that was read.
+                    if let Some(value) = value {
+                        *kept = value;
+                    }
                 }
             }
             codec::expect_end(bytes)
@@ -388,17 +488,22 @@ mod tests {
 
     #[test]
     fn damaged_state_is_refused() {
-        let mut table = all(1);
-        let made: Result<Place, ()> =
-            table.find_or_insert(&"a".to_owned(), || Ok((KeyGroup(3), 1)));
-        made.unwrap();
-        let mut groups = vec![Vec::new(); 128];
-        table.write(&mut groups).unwrap();
-        let mut bytes = groups.swap_remove(3);
-        all(1).read_group(KeyGroup(3), &bytes).unwrap();
-        assert!(all(1).read_group(KeyGroup(3), &bytes[1..]).is_err());
+        let mut bytes = Vec::new();
+        codec::encode(&("a", 1u64), &mut bytes).unwrap();
+        let read = |kind, bytes: &[u8]| {
+            all(1).read(&Row {
+                group: KeyGroup(3),
+                part: 0,
+                kind,
+                bytes,
+            })
+        };
+        read(RowKind::Put, &bytes).unwrap();
+        assert!(read(RowKind::Put, &bytes[1..]).is_err());
+        assert!(read(RowKind::Delete, &bytes).is_err());
+        assert!(read(RowKind::Whole, &bytes).is_err());
         bytes.push(0);
-        let error = all(1).read_group(KeyGroup(3), &bytes).unwrap_err();
+        let error = read(RowKind::Put, &bytes).unwrap_err();
         assert!(error.to_string().contains("key group 3"));
     }
 }

@@ -156,7 +156,7 @@ impl<K: Key> Timers<K> {
     fn build(&mut self) {
         self.due.clear();
         self.len = 0;
-        for (key, times) in self.by_key.iter_mut() {
+        for (key, times, _) in self.by_key.iter() {
             self.len += times.len();
             for at in times {
                 self.due.add(*at, key.clone());

@@ -1,0 +1,461 @@
+//! What a table knows to be saved in slices, and by its changes.
+//!
+//! ```text
+//!          begin 1          begin 2            begin 3
+//! epoch 0 ────┼──── epoch 1 ────┼──── epoch 2 ─────┼──── epoch 3
+//!                               └─ changes since ──┘
+//! ```
+//!
+//! A snapshot that is begun begins an epoch. An entry bears the epoch of its last change, so a change that is not the first
+//! of its epoch has nothing to do but compare. The first one writes the entry as it was, if the running snapshot needs it
+//! and has not come to it. What has been removed stays behind as a key and an epoch, until no snapshot can ask for it.
+//!
+//! The snapshot goes through the table shard by shard. Of a shard in which entries have moved it begins again; what it has
+//! come to bears another parity than the shard and is passed over.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::hash::BuildHasher;
+
+use foldhash::fast::FixedState;
+use levada_core::codec::{self, CodecError};
+use levada_core::{Key, KeyGroup, fault};
+
+use crate::error::StateError;
+use crate::saving::{RowKind, Rows, Saving};
+use crate::shards::{Marks, Place, Shard, Shards};
+use crate::table::entry::{Entry, Mark};
+
+/// Writes an entry behind the table's label.
+pub(crate) type Write<K, V> = fn(&Entry<K, V>, &mut Vec<u8>) -> Result<(), CodecError>;
+
+pub(crate) struct Saver<K, V> {
+    /// How many snapshots have been begun.
+    epoch: u32,
+    /// What was removed in this epoch and later ones is known.
+    known_since: u32,
+    begun: VecDeque<Begun>,
+    /// First changes of an entry in an epoch, and removals.
+    changes: u64,
+    /// Keys that were removed, with the epochs in which they were. None of them is in the table.
+    removed: Shards<Entry<K, ()>>,
+    running: Option<Running<K, V>>,
+    hasher: FixedState,
+    /// What every row begins with.
+    label: Box<[u8]>,
+}
+
+/// A snapshot that may be asked for changes since.
+#[derive(Clone, Copy, Debug)]
+struct Begun {
+    checkpoint: u64,
+    epoch: u32,
+    /// The number of changes at its beginning.
+    changes: u64,
+}
+
+/// The snapshot that is being written: it is the one that began the epoch.
+struct Running<K, V> {
+    /// Changes of this epoch and later ones are wanted.
+    base: u32,
+    write: Write<K, V>,
+    entries: Pass,
+    removed: Pass,
+    /// What was written because it was about to change.
+    before: Rows,
+    failed: Option<StateError>,
+}
+
+/// How far a snapshot has come.
+struct Pass {
+    kind: RowKind,
+    shard: usize,
+    bucket: usize,
+    /// That of the shard when it was begun; none if it has not been.
+    layout: Option<u32>,
+    /// What has last changed before this epoch is not needed any more.
+    horizon: u32,
+}
+
+/// The most buckets that are looked at in one go.
+const BUCKETS_PER_SLICE: usize = 1 << 15;
+
+/// Below this, removed keys may be more than those that are there.
+const REMOVED_MIN: usize = 1_024;
+
+/// The most snapshots that are remembered while none is confirmed.
+const BEGUN_MAX: usize = 256;
+
+impl<K: Key, V> Saver<K, V> {
+    pub(crate) fn new(hasher: FixedState) -> Self {
+        Self {
+            epoch: 0,
+            known_since: 1,
+            begun: VecDeque::new(),
+            changes: 0,
+            removed: Shards::new(),
+            running: None,
+            hasher,
+            label: Box::default(),
+        }
+    }
+
+    pub(crate) fn set_label(&mut self, label: &[u8]) {
+        self.label = label.into();
+    }
+
+    /// Whether a change of the entry has nothing to do.
+    #[inline]
+    pub(crate) fn has_touched(&self, entry: &Entry<K, V>) -> bool {
+        entry.mark.epoch() == self.epoch
+    }
+
+    /// An entry is about to change for the first time in this epoch.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn touch(&mut self, entry: &mut Entry<K, V>, marks: &mut Marks) {
+        self.write_before(entry, marks);
+        entry.mark.change(self.epoch);
+        marks.changed = self.epoch;
+        self.changes += 1;
+    }
+
+    /// The mark of an entry that is about to be added.
+    #[inline]
+    pub(crate) fn add(&mut self, key: &K, hash: u64, marks: &mut Marks) -> Mark {
+        let was_removed = self.removed.len() > 0 && self.bring_back(key, hash);
+        if self.epoch > 0 {
+            marks.changed = self.epoch;
+            self.changes += 1;
+        }
+        Mark::new(self.epoch, was_removed, marks)
+    }
+
+    /// An entry has been taken out of a shard with these marks, and `left` are left.
+    #[inline]
+    pub(crate) fn remove(&mut self, entry: &Entry<K, V>, marks: Marks, left: usize) {
+        if self.epoch > 0 {
+            self.note_removal(entry, marks, left);
+        }
+    }
+
+    /// What has been removed until now is not known to the next snapshots: they are of the whole table.
+    pub(crate) fn forget_changes(&mut self) {
+        self.known_since = self.epoch + 1;
+    }
+
+    pub(crate) fn has_begun(&self, checkpoint: u64) -> bool {
+        self.begun
+            .iter()
+            .any(|begun| begun.checkpoint == checkpoint)
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Begins a snapshot. Whether it is of the whole table.
+    pub(crate) fn begin(
+        &mut self,
+        entries: &mut Shards<Entry<K, V>>,
+        saving: &Saving,
+        write: Write<K, V>,
+        part: u16,
+    ) -> bool {
+        // The one before may have been given up.
+        pass_over(entries);
+        pass_over(&mut self.removed);
+        if self.epoch == Mark::EPOCH_MAX {
+            self.restart(entries);
+        }
+        let base = saving
+            .base
+            .and_then(|base| self.base(base, entries.len()))
+            .unwrap_or(0);
+        let confirmed = saving.confirmed.and_then(|checkpoint| {
+            let mut begun = self.begun.iter().rev();
+            begun.find(|begun| begun.checkpoint <= checkpoint).copied()
+        });
+        let oldest = saving.base.into_iter().chain(saving.confirmed).min();
+        self.begun
+            .retain(|begun| oldest.is_none_or(|oldest| begun.checkpoint >= oldest));
+        if self.begun.len() == BEGUN_MAX {
+            self.begun.pop_front();
+        }
+        self.epoch += 1;
+        self.begun.push_back(Begun {
+            checkpoint: saving.checkpoint,
+            epoch: self.epoch,
+            changes: self.changes,
+        });
+        let confirmed = confirmed.map_or(0, |begun| begun.epoch);
+        self.running = Some(Running {
+            base,
+            write,
+            entries: Pass::new(RowKind::Put, 0),
+            removed: Pass::new(RowKind::Delete, confirmed.max(self.known_since)),
+            before: Rows::for_part(part),
+            failed: None,
+        });
+        base == 0
+    }
+
+    /// Writes more of the running snapshot; true when all is written.
+    pub(crate) fn save(
+        &mut self,
+        entries: &mut Shards<Entry<K, V>>,
+        rows: &mut Rows,
+    ) -> Result<bool, StateError> {
+        let Some(running) = &mut self.running else {
+            return Ok(true);
+        };
+        rows.append(&mut running.before);
+        if let Some(error) = running.failed.take() {
+            return Err(error);
+        }
+        let mut left = BUCKETS_PER_SLICE;
+        let (epoch, base, write) = (self.epoch, running.base, running.write);
+        let label = &self.label;
+        let is_done = running.entries.go_on(
+            entries,
+            epoch,
+            base,
+            |entry, bytes| {
+                bytes.extend_from_slice(label);
+                write(entry, bytes)
+            },
+            rows,
+            &mut left,
+        )?;
+        if !is_done {
+            return Ok(false);
+        }
+        // The whole of a table does not say what is not in it.
+        let base = if base == 0 { epoch } else { base };
+        let is_done = self.removed.len() == 0
+            || running.removed.go_on(
+                &mut self.removed,
+                epoch,
+                base,
+                |entry, bytes| {
+                    bytes.extend_from_slice(label);
+                    codec::encode(&entry.key, bytes)
+                },
+                rows,
+                &mut left,
+            )?;
+        if !is_done {
+            return Ok(false);
+        }
+        if self.removed.len() == 0 {
+            self.removed = Shards::new();
+        }
+        self.running = None;
+        Ok(true)
+    }
+
+    /// Takes out what the running snapshot has written because it was about to change.
+    pub(crate) fn take_before(&mut self, rows: &mut Rows) -> Result<(), StateError> {
+        let Some(running) = &mut self.running else {
+            return Ok(());
+        };
+        rows.append(&mut running.before);
+        running.failed.take().map_or(Ok(()), Err)
+    }
+
+    /// The epoch of a snapshot, if it is known what has changed since and that is less than all.
+    fn base(&self, checkpoint: u64, entries: usize) -> Option<u32> {
+        let mut begun = self.begun.iter().rev();
+        let begun = begun.find(|begun| begun.checkpoint == checkpoint)?;
+        let is_less = self.changes - begun.changes <= entries as u64;
+        (begun.epoch >= self.known_since && is_less).then_some(begun.epoch)
+    }
+
+    /// Writes an entry as it is, if the running snapshot needs it and has not come to it.
+    fn write_before(&mut self, entry: &Entry<K, V>, marks: &Marks) {
+        let Some(running) = &mut self.running else {
+            return;
+        };
+        if is_wanted(entry.mark, marks, running.base, self.epoch) && !fault!("changed-unwritten") {
+            let (label, write) = (&self.label, running.write);
+            running.write_row(entry.group, RowKind::Put, |bytes| {
+                bytes.extend_from_slice(label);
+                write(entry, bytes)
+            });
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn note_removal(&mut self, entry: &Entry<K, V>, marks: Marks, left: usize) {
+        self.write_before(entry, &marks);
+        self.changes += 1;
+        let was_there = entry.mark.is_known() || entry.mark.epoch() != self.epoch;
+        if !was_there || self.epoch < self.known_since || fault!("tombstone-dropped") {
+            return;
+        }
+        if self.removed.len() > left.max(REMOVED_MIN) {
+            self.forget_changes();
+            return;
+        }
+        let (key, hasher, epoch) = (&entry.key, &self.hasher, self.epoch);
+        let added = self.removed.get_or_insert(
+            hasher.hash_one(key),
+            |other| other.key == *key,
+            |marks| {
+                marks.changed = epoch;
+                Ok::<_, Infallible>(Entry {
+                    key: key.clone(),
+                    value: (),
+                    group: entry.group,
+                    mark: Mark::new(epoch, true, marks),
+                })
+            },
+            |other| hasher.hash_one(&other.key),
+        );
+        let Ok(_) = added;
+    }
+
+    /// A key that was removed comes back; false if it is none.
+    #[cold]
+    #[inline(never)]
+    fn bring_back(&mut self, key: &K, hash: u64) -> bool {
+        let Some(place) = self.removed.find(hash, |entry| entry.key == *key) else {
+            return false;
+        };
+        let Some((entry, marks)) = self.removed.remove(place) else {
+            return false;
+        };
+        // The whole of a table does not say what is not in it.
+        if let Some(running) = &mut self.running
+            && running.base > 0
+            && is_wanted(entry.mark, marks, running.base, self.epoch)
+        {
+            let label = &self.label;
+            running.write_row(entry.group, RowKind::Delete, |bytes| {
+                bytes.extend_from_slice(label);
+                codec::encode(&entry.key, bytes)
+            });
+        }
+        true
+    }
+
+    /// Epochs begin anew, and no change is known.
+    fn restart(&mut self, entries: &mut Shards<Entry<K, V>>) {
+        for Shard { table, marks } in entries.shards_mut() {
+            *marks = Marks {
+                changed: 0,
+                scanned: 0,
+                ..*marks
+            };
+            table.iter_mut().for_each(|entry| entry.mark.restart());
+        }
+        self.removed = Shards::new();
+        self.begun.clear();
+        (self.epoch, self.known_since) = (0, 1);
+    }
+}
+
+impl<K, V> Running<K, V> {
+    fn write_row(
+        &mut self,
+        group: KeyGroup,
+        kind: RowKind,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), CodecError>,
+    ) {
+        if let Err(error) = self.before.add(group, kind, write) {
+            self.failed.get_or_insert(error);
+        }
+    }
+}
+
+impl Pass {
+    fn new(kind: RowKind, horizon: u32) -> Self {
+        Self {
+            kind,
+            shard: 0,
+            bucket: 0,
+            layout: None,
+            horizon,
+        }
+    }
+
+    /// Goes on through entries, as far as there is room and `left` allows; true at their end.
+    fn go_on<K, V>(
+        &mut self,
+        entries: &mut Shards<Entry<K, V>>,
+        epoch: u32,
+        base: u32,
+        write: impl Fn(&Entry<K, V>, &mut Vec<u8>) -> Result<(), CodecError>,
+        rows: &mut Rows,
+        left: &mut usize,
+    ) -> Result<bool, StateError> {
+        while let Some((marks, buckets)) = entries.marks(self.shard) {
+            let is_unchanged = marks.changed < base && self.horizon == 0;
+            if marks.scanned == epoch || is_unchanged {
+                marks.scanned = epoch;
+                self.next_shard();
+                continue;
+            }
+            if self.layout != Some(marks.layout) {
+                self.layout = Some(marks.layout);
+                self.bucket = 0;
+            }
+            marks.is_mixed = true;
+            let parity = marks.parity;
+            while self.bucket < buckets {
+                if rows.is_full() || *left == 0 {
+                    return Ok(false);
+                }
+                *left -= 1;
+                let place = Place {
+                    shard: self.shard as u32,
+                    bucket: self.bucket as u32,
+                };
+                if let Some((entry, _)) = entries.get_mut(place) {
+                    if entry.mark.parity() == parity {
+                        if (base..epoch).contains(&entry.mark.epoch()) {
+                            rows.add(entry.group, self.kind, |bytes| write(entry, bytes))?;
+                        }
+                        entry.mark.set_parity(!parity);
+                    }
+                    if entry.mark.epoch() < self.horizon {
+                        entries.remove(place);
+                    }
+                }
+                self.bucket += 1;
+            }
+            if let Some((marks, _)) = entries.marks(self.shard) {
+                marks.scanned = epoch;
+                marks.parity = !parity;
+                marks.is_mixed = false;
+            }
+            self.next_shard();
+        }
+        Ok(true)
+    }
+
+    fn next_shard(&mut self) {
+        self.shard += 1;
+        self.bucket = 0;
+        self.layout = None;
+    }
+}
+
+/// Whether a snapshot of the changes since `base`, which began `epoch`, has to write an entry that is in a shard with these
+/// marks.
+fn is_wanted(mark: Mark, marks: &Marks, base: u32, epoch: u32) -> bool {
+    let is_written = marks.scanned == epoch || mark.parity() != marks.parity;
+    !is_written && (base..epoch).contains(&mark.epoch())
+}
+
+/// Ends a way through shards that has been left before its end.
+fn pass_over<K, V>(entries: &mut Shards<Entry<K, V>>) {
+    for Shard { table, marks } in entries.shards_mut() {
+        if marks.is_mixed {
+            marks.is_mixed = false;
+            let entries = table.iter_mut();
+            entries.for_each(|entry| entry.mark.set_parity(marks.parity));
+        }
+    }
+}
