@@ -1,6 +1,6 @@
 //! State by key that is forgotten when nobody uses it.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 use levada_core::{Key, KeyGroup, Moment, State, Timestamp};
 use levada_state::{DueQueue, KeyedTable, Place};
@@ -16,6 +16,8 @@ pub(crate) struct DatedTable<K, S> {
     pub(crate) table: KeyedTable<K, Dated<S>>,
     pub(crate) ttl: Ttl,
     due: DueQueue<K>,
+    /// States whose last use was to be looked at, since somebody could change them.
+    reads: RefCell<Vec<Place>>,
     /// The time of day, for a time-to-live in processing time.
     pub(crate) wall: Timestamp,
     /// When what is gone is looked for again, in processing time.
@@ -26,8 +28,10 @@ pub(crate) struct DatedTable<K, S> {
 #[derive(Deserialize, Serialize)]
 #[serde(bound = "S: State")]
 pub(crate) struct Dated<S> {
-    /// A cell, because reading is a use too.
-    used: Cell<Timestamp>,
+    used: Timestamp,
+    /// When it was last looked at, if that is a use and nobody could change the state since.
+    #[serde(skip, default = "never")]
+    read: Cell<Timestamp>,
     /// The time of the key's entry in the order. Another entry is left from a state that was cleared.
     #[serde(skip, default = "nowhere")]
     entered: Timestamp,
@@ -36,6 +40,10 @@ pub(crate) struct Dated<S> {
 
 fn nowhere() -> Timestamp {
     Timestamp::MAX
+}
+
+fn never() -> Cell<Timestamp> {
+    Cell::new(Timestamp::MIN)
 }
 
 /// When a state is used: at this time, as seen when time has come to `now`.
@@ -55,6 +63,7 @@ impl<K: Key, S: State> DatedTable<K, S> {
             table,
             ttl,
             due: DueQueue::new(),
+            reads: RefCell::default(),
             wall: Timestamp::MIN,
             next_sweep: Moment::ZERO,
         }
@@ -67,6 +76,7 @@ impl<K: Key, S: State> DatedTable<K, S> {
         using: Use,
         group: impl FnOnce() -> Result<KeyGroup, E>,
     ) -> Result<Place, E> {
+        self.settle();
         let end = self.ttl.end_of(using.at);
         let mut is_new = false;
         let place = self.table.find_or_insert(key, || {
@@ -74,7 +84,8 @@ impl<K: Key, S: State> DatedTable<K, S> {
             Ok((
                 group()?,
                 Dated {
-                    used: Cell::new(using.at),
+                    used: using.at,
+                    read: never(),
                     entered: end,
                     value: S::default(),
                 },
@@ -86,11 +97,11 @@ impl<K: Key, S: State> DatedTable<K, S> {
         }
         let ttl = self.ttl;
         let dated = self.table.value_mut(place);
-        if ttl.end_of(dated.used.get()) <= using.now {
-            dated.used.set(using.at);
+        if ttl.end_of(dated.used) <= using.now {
+            dated.used = using.at;
             dated.value = S::default();
         } else {
-            dated.touch(using.at);
+            dated.used = dated.used.max(using.at);
         }
         Ok(place)
     }
@@ -103,10 +114,22 @@ impl<K: Key, S: State> DatedTable<K, S> {
         if self.is_gone(dated, using.now) {
             return None;
         }
-        if self.ttl.is_refreshed_on_read() {
-            dated.touch(using.at);
+        let last = dated.last_use();
+        if self.ttl.is_refreshed_on_read() && using.at > last {
+            if last == dated.used {
+                self.reads.borrow_mut().push(place);
+            }
+            dated.read.set(using.at);
         }
         Some(place)
+    }
+
+    /// Makes those uses part of the states that were to be looked at: only who may change a state can tell a snapshot.
+    pub(crate) fn settle(&mut self) {
+        for place in self.reads.get_mut().drain(..) {
+            let dated = self.table.value_mut(place);
+            dated.used = dated.last_use();
+        }
     }
 
     pub(crate) fn value(&self, place: Place) -> &S {
@@ -122,14 +145,16 @@ impl<K: Key, S: State> DatedTable<K, S> {
         &mut self,
         mut now: impl FnMut(&K) -> Timestamp,
     ) -> impl Iterator<Item = (&K, &mut S)> {
+        self.settle();
         let ttl = self.ttl;
         self.table
             .iter_mut()
-            .filter(move |(key, dated)| ttl.end_of(dated.used.get()) > now(key))
+            .filter(move |(key, dated)| ttl.end_of(dated.used) > now(key))
             .map(|(key, dated)| (key, &mut dated.value))
     }
 
     pub(crate) fn remove(&mut self, key: &K) {
+        self.settle();
         self.table.remove(key);
         if self.due.len() > STALE_MIN.max(2 * self.table.len()) {
             self.restore();
@@ -138,9 +163,10 @@ impl<K: Key, S: State> DatedTable<K, S> {
 
     /// Builds the order from the states.
     pub(crate) fn restore(&mut self) {
+        self.settle();
         self.due.clear();
         for (key, dated) in self.table.iter_mut() {
-            dated.entered = self.ttl.end_of(dated.used.get());
+            dated.entered = self.ttl.end_of(dated.used);
             if dated.entered < Timestamp::MAX {
                 self.due.add(dated.entered, key.clone());
             }
@@ -159,6 +185,7 @@ impl<K: Key, S: State> DatedTable<K, S> {
 
     /// Frees the next state that is gone at `now`, or finds that it is not; false if there is none.
     pub(crate) fn sweep_next(&mut self, now: Timestamp) -> bool {
+        self.settle();
         let Some((at, key)) = self.due.take(now) else {
             return false;
         };
@@ -170,7 +197,7 @@ impl<K: Key, S: State> DatedTable<K, S> {
         if dated.entered != at {
             return true;
         }
-        let end = ttl.end_of(dated.used.get());
+        let end = ttl.end_of(dated.used);
         if end <= now {
             self.table.remove(&key);
         } else {
@@ -187,13 +214,13 @@ impl<K: Key, S: State> DatedTable<K, S> {
     }
 
     fn is_gone(&self, dated: &Dated<S>, now: Timestamp) -> bool {
-        self.ttl.end_of(dated.used.get()) <= now
+        self.ttl.end_of(dated.last_use()) <= now
     }
 }
 
 impl<S> Dated<S> {
-    fn touch(&self, at: Timestamp) {
-        self.used.set(self.used.get().max(at));
+    fn last_use(&self) -> Timestamp {
+        self.used.max(self.read.get())
     }
 }
 
@@ -203,6 +230,7 @@ mod tests {
     use std::time::Duration;
 
     use levada_core::KeyGroup;
+    use levada_state::{KeyedState, Row, Rows, Saving, rows_in};
 
     use super::*;
 
@@ -260,5 +288,46 @@ mod tests {
         assert_eq!(table.due.len(), 2);
         while table.sweep_next(Timestamp(14)) {}
         assert_eq!((table.due.len(), *put(&mut table, 7, 14)), (1, 2));
+    }
+
+    #[test]
+    fn a_use_by_looking_is_a_change_that_a_snapshot_tells() {
+        let mut table = table();
+        table.ttl = table.ttl.refreshed_on_read();
+        *put(&mut table, 7, 0) = 1;
+        *put(&mut table, 8, 0) = 2;
+        let mut rows = Rows::with_room(usize::MAX);
+        let save = |table: &mut DatedTable<u32, u64>, rows: &mut Rows, checkpoint, base| {
+            table.settle();
+            let saving = Saving {
+                checkpoint,
+                base,
+                confirmed: base,
+            };
+            table.table.begin(&saving, rows).unwrap();
+            while !table.table.save(rows).unwrap() {}
+        };
+        save(&mut table, &mut rows, 1, None);
+        rows.take();
+        for at in [5, 4, 6] {
+            let using = Use {
+                at: Timestamp(at),
+                now: Timestamp(at),
+            };
+            assert!(table.find(&7, || using).is_some());
+        }
+        save(&mut table, &mut rows, 2, Some(1));
+        let changes: Vec<Row<'_>> = rows_in(rows.bytes()).map(Result::unwrap).collect();
+        assert_eq!(changes.len(), 1);
+        let mut restored = self::table();
+        restored.table.read(&changes[0]).unwrap();
+        let is_there = |now| {
+            let using = Use {
+                at: Timestamp::MIN,
+                now: Timestamp(now),
+            };
+            restored.find(&7, || using).is_some()
+        };
+        assert!(is_there(15) && !is_there(16));
     }
 }

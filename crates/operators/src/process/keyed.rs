@@ -259,6 +259,13 @@ impl<K: Key, S: State> KeyedValues<K, S> {
         by_day || self.restored || self.times.may_be_due(now)
     }
 
+    /// To be called between two batches.
+    pub(crate) fn settle(&mut self) {
+        if let Entries::Dated(dated) = &mut self.entries {
+            dated.settle();
+        }
+    }
+
     /// Looks at state that has been read, and at the time of day if states end with it.
     pub(crate) fn prepare(&mut self) {
         let restored = std::mem::take(&mut self.restored);
@@ -334,6 +341,7 @@ impl<K: Key, S: State> KeyedValues<K, S> {
         operator: &Origin,
         visitor: &mut dyn Visitor,
     ) -> Result<(), StateError> {
+        self.settle();
         let states: &mut dyn KeyedState = match &mut self.entries {
             Entries::Kept(table) => table,
             Entries::Dated(dated) => &mut dated.table,

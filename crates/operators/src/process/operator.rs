@@ -178,6 +178,7 @@ impl<L: Logic> Processing<L> {
 impl<L: Logic> Downstream for Processing<L> {
     fn resume(&mut self, turn: &mut Turn) -> Room {
         let room = self.outputs.resume(turn);
+        self.values.settle();
         let waits = self.passing.is_some() || self.values.may_be_due(turn.now());
         if room.is_full() || !waits || turn.is_clearing() {
             return room;
