@@ -181,7 +181,8 @@ where
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
-        visitor.keyed(&self.operator, &mut self.state)?;
+        let operator = &self.operator;
+        self.state.visit(|state| visitor.keyed(operator, state))?;
         self.outputs.visit(visitor)
     }
 

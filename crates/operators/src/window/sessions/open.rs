@@ -3,7 +3,7 @@
 use std::{mem, slice};
 
 use levada_core::{Span, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A session that may get records.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -35,14 +35,6 @@ impl<A> KeySessions<A> {
         Self {
             due: None,
             open: Open::One(session),
-        }
-    }
-
-    /// As they were saved.
-    pub(crate) fn of_several(sessions: Vec<OpenSession<A>>) -> Self {
-        Self {
-            due: None,
-            open: Open::Several(sessions),
         }
     }
 
@@ -108,5 +100,26 @@ impl<A> KeySessions<A> {
             Open::One(session) => vec![session],
             Open::Several(sessions) => sessions,
         }
+    }
+}
+
+/// Written as a sequence of sessions.
+impl<A: Serialize> Serialize for KeySessions<A> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.all().serialize(serializer)
+    }
+}
+
+impl<'de, A: Deserialize<'de>> Deserialize<'de> for KeySessions<A> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut sessions = Vec::deserialize(deserializer)?;
+        let open = match sessions.pop() {
+            Some(only) if sessions.is_empty() => Open::One(only),
+            last => {
+                sessions.extend(last);
+                Open::Several(sessions)
+            }
+        };
+        Ok(Self { due: None, open })
     }
 }

@@ -4,12 +4,42 @@ use std::ops::Range;
 
 use levada_core::codec::{self, CodecError};
 use levada_core::{Key, KeyGroup, Timestamp};
-use levada_state::{StateError, WholeState, write_rows};
+use levada_state::{GroupClock, KeyedState, Parts, StateError, WholeState};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::window::sessions::open::{KeySessions, OpenSession};
+use crate::window::emitting::Emissions;
 use crate::window::sessions::state::{Firing, SessionState};
+
+impl<K, A> SessionState<K, A>
+where
+    K: Key,
+    A: Clone + Serialize + DeserializeOwned,
+{
+    /// All of it, as it is saved: the sessions by key, each of them its span, whether it has fired, and its accumulator; and
+    /// the times.
+    pub(crate) fn visit<R>(&mut self, visit: impl FnOnce(&mut dyn KeyedState) -> R) -> R {
+        let mut times = Times {
+            owned: &self.owned,
+            clock: &mut self.clock,
+            emissions: &mut self.emissions,
+            firing: &mut self.firing,
+            is_restored: &mut self.is_restored,
+            interrupted: &mut self.interrupted,
+        };
+        visit(&mut Parts(&mut [&mut self.table, &mut times]))
+    }
+}
+
+/// How far sessions have fired.
+struct Times<'a, K, A> {
+    owned: &'a Range<u16>,
+    clock: &'a mut GroupClock,
+    emissions: &'a mut Emissions<K, A>,
+    firing: &'a mut Option<Firing>,
+    is_restored: &'a mut bool,
+    interrupted: &'a mut Vec<bool>,
+}
 
 /// A group is written as
 ///
@@ -17,11 +47,8 @@ use crate::window::sessions::state::{Firing, SessionState};
 /// |---|---|
 /// | its watermark | i64 |
 /// | whether sessions are firing because of it | bool |
-/// | keys | u64, then key and sessions of each |
 /// | results that are being emitted | u64, then an emission each |
-///
-/// Sessions are their number (u64), and of each its span, whether it has fired, and its accumulator.
-impl<K, A> WholeState for SessionState<K, A>
+impl<K, A> WholeState for Times<'_, K, A>
 where
     K: Key,
     A: Clone + Serialize + DeserializeOwned,
@@ -31,50 +58,26 @@ where
     }
 
     fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
-        for (group, bytes) in self.owned.clone().zip(&mut *groups) {
+        for (place, (group, bytes)) in self.owned.clone().zip(&mut *groups).enumerate() {
             let group = KeyGroup(group);
-            let clock = (self.clock.of(group), self.is_firing(group));
-            codec::encode(&clock, bytes).map_err(|error| StateError::new(group, error))?;
+            let is_firing = Firing::includes(*self.firing, self.interrupted, place);
+            let times = (self.clock.of(group), is_firing);
+            codec::encode(&times, bytes).map_err(|error| StateError::new(group, error))?;
         }
-        write_rows(&self.owned, groups, |add| {
-            for (key, sessions, group) in self.table.iter() {
-                add(group, &|bytes| {
-                    codec::encode(key, bytes)?;
-                    codec::encode(sessions.all(), bytes)
-                })?;
-            }
-            Ok(())
-        })?;
-        self.emissions.write(&self.owned, groups)
+        self.emissions.write(self.owned, groups)
     }
 
-    fn read_group(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<(), StateError> {
-        self.read(group, bytes)
-            .map_err(|error| StateError::new(group, error))
-    }
-}
-
-impl<K, A> SessionState<K, A>
-where
-    K: Key,
-    A: Clone + Serialize + DeserializeOwned,
-{
-    fn read(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), CodecError> {
-        let bytes = &mut bytes;
-        let (watermark, is_firing): (Timestamp, bool) = codec::decode_next(bytes)?;
-        self.clock.restore(group, watermark);
-        self.is_restored = true;
-        self.firing = Some(Firing::Restored);
-        self.interrupted.resize(self.owned.len(), false);
-        self.interrupted[usize::from(group.0 - self.owned.start)] = is_firing;
-        for _ in 0..codec::decode_next::<u64>(bytes)? {
-            let key: K = codec::decode_next(bytes)?;
-            let sessions: Vec<OpenSession<A>> = codec::decode_next(bytes)?;
-            let sessions = KeySessions::of_several(sessions);
-            self.table
-                .get_or_insert(&key, || Ok::<_, CodecError>((group, sessions)))?;
-        }
-        self.emissions.read(group, bytes)?;
-        codec::expect_end(bytes)
+    fn read_group(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), StateError> {
+        let mut read = || -> Result<(), CodecError> {
+            let (watermark, is_firing): (Timestamp, bool) = codec::decode_next(&mut bytes)?;
+            self.clock.restore(group, watermark);
+            *self.is_restored = true;
+            *self.firing = Some(Firing::Restored);
+            self.interrupted.resize(self.owned.len(), false);
+            self.interrupted[usize::from(group.0 - self.owned.start)] = is_firing;
+            self.emissions.read(group, &mut bytes)?;
+            codec::expect_end(bytes)
+        };
+        read().map_err(|error| StateError::new(group, error))
     }
 }

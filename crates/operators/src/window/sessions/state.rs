@@ -41,6 +41,17 @@ pub(super) enum Firing {
     Until(Timestamp),
 }
 
+impl Firing {
+    /// Whether sessions of the group in a place are firing.
+    pub(super) fn includes(firing: Option<Self>, interrupted: &[bool], place: usize) -> bool {
+        match firing {
+            None => false,
+            Some(Self::Until(_)) => true,
+            Some(Self::Restored) => interrupted.get(place).copied().unwrap_or(false),
+        }
+    }
+}
+
 /// What came of a record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Added {
@@ -169,15 +180,9 @@ impl<K: Key, A: Clone> SessionState<K, A> {
     }
 
     /// Whether sessions of a group are firing.
-    pub(super) fn is_firing(&self, group: KeyGroup) -> bool {
-        match self.firing {
-            None => false,
-            Some(Firing::Until(_)) => true,
-            Some(Firing::Restored) => {
-                let place = usize::from(group.0 - self.owned.start);
-                self.interrupted.get(place).copied().unwrap_or(false)
-            }
-        }
+    fn is_firing(&self, group: KeyGroup) -> bool {
+        let place = usize::from(group.0 - self.owned.start);
+        Firing::includes(self.firing, &self.interrupted, place)
     }
 
     /// The next session that fires. `spend` is asked after each key that is looked at in vain; when it says so, the search
