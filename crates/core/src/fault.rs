@@ -117,6 +117,8 @@ pub const FAULTS: &[(&str, &str)] = &[
     (
         "directory-unsynced",
         "a checkpoint counts before its directory is synced",
+    ),
+    (
         "part-unsynced",
         "a part is prepared although it is not on the disk",
     ),
