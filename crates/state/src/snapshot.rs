@@ -1,6 +1,7 @@
 //! What state looks like outside of its operator.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use levada_core::KeyGroup;
 
@@ -89,6 +90,13 @@ impl Snapshot {
         Ok(())
     }
 
+    /// Forgets groups of an operator.
+    pub fn forget(&mut self, operator: &str, groups: Range<u16>) {
+        if let Some(kept) = self.keyed.get_mut(operator) {
+            kept.retain(|group, _| !groups.contains(group));
+        }
+    }
+
     /// Reads the groups that an operator is to keep here; a group that is not in the snapshot stays empty.
     ///
     /// # Errors
@@ -150,8 +158,9 @@ impl Snapshot {
         };
         let before = subtasks.len();
         let rows: Vec<&[u8]> = match state.redistribution() {
-            Redistribution::Copy => subtasks.get(&(subtask % before)).map(Vec::as_slice),
-            Redistribution::Split if before == parallelism => {
+            // Some may be missing: those that had come to their end.
+            Redistribution::Copy => subtasks.values().nth(subtask % before).map(Vec::as_slice),
+            Redistribution::Split if subtasks.keys().copied().eq(0..parallelism) => {
                 subtasks.get(&subtask).map(Vec::as_slice)
             }
             Redistribution::Split => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use levada_checkpoint::{Archive, Block, BlockKind, CheckpointError, Manifest};
 use levada_core::codec::{self, CodecError};
-use levada_core::{BoxError, Origin, Timestamp};
+use levada_core::{BoxError, KeyGroups, Origin, Timestamp};
 use levada_graph::Pattern;
 use levada_network::Watermark;
 use levada_state::{KeyedState, OperatorState, Snapshot, StateError};
@@ -78,7 +78,22 @@ impl Restored {
                 Ok(())
             })?;
         }
+        restored.forget_finished();
         Ok(Arc::new(restored))
+    }
+
+    /// A subtask that had come to its end had no state any more, whatever the checkpoints before say.
+    fn forget_finished(&mut self) {
+        let Some(groups) = KeyGroups::new(self.manifest.key_groups) else {
+            return;
+        };
+        for operator in &self.manifest.operators {
+            for subtask in &operator.finished {
+                let of = (*subtask as usize, operator.parallelism as usize);
+                self.state
+                    .forget(&operator.name, groups.owned_by(of.0, of.1));
+            }
+        }
     }
 
     /// What it is of.

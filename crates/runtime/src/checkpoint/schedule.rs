@@ -140,6 +140,8 @@ struct Pending {
     began: Moment,
     /// By task: whether it has not saved its part.
     waits: Vec<bool>,
+    /// By task: whether it has. One that has ended before has no state any more.
+    has_saved: Vec<bool>,
     saved: SavedByTask,
     overtaken: usize,
     has_overtaken: bool,
@@ -293,6 +295,7 @@ impl Schedule {
             waits: (0..self.mails.len())
                 .map(|task| (tasks.is_live)(task))
                 .collect(),
+            has_saved: vec![false; self.mails.len()],
             saved: SavedByTask::default(),
             overtaken: 0,
             has_overtaken: false,
@@ -344,6 +347,7 @@ impl Schedule {
             return;
         };
         pending.waits[task] = false;
+        pending.has_saved[task] = true;
         pending.saved.bytes += saved.bytes;
         pending.saved.in_flight_bytes += saved.in_flight_bytes;
         pending.saved.in_flight_records += saved.in_flight_records;
@@ -351,19 +355,19 @@ impl Schedule {
         if fault!("commit-early") {
             self.commit(number, false, tasks);
         }
-        self.look_whether_saved(now, tasks);
+        self.look_whether_saved(now);
     }
 
     /// A task has ended; what it had not saved it does not have any more.
     pub(crate) fn ended(&mut self, task: usize, now: Moment, tasks: &Tasks<'_>) -> Decision {
         if let Some(pending) = &mut self.pending {
             pending.waits[task] = false;
-            self.look_whether_saved(now, tasks);
+            self.look_whether_saved(now);
         }
         self.committed(task, u64::MAX, tasks)
     }
 
-    fn look_whether_saved(&mut self, now: Moment, tasks: &Tasks<'_>) {
+    fn look_whether_saved(&mut self, now: Moment) {
         let Some(pending) = &mut self.pending else {
             return;
         };
@@ -380,7 +384,7 @@ impl Schedule {
             Purpose::Final => CheckpointKind::Final,
         };
         for (task, duties) in self.duties.iter().enumerate() {
-            if !(tasks.is_live)(task) {
+            if !pending.has_saved[task] {
                 for operator in &duties.operators {
                     manifest.operators[*operator].finished.push(duties.subtask);
                 }

@@ -223,7 +223,11 @@ impl Names {
             saved.contains(name) || manifest.operators.iter().any(|entry| entry.name == *name)
         };
         let (kept, new) = named.into_iter().partition(was_there);
-        let dropped = saved.into_iter().filter(|name| !now.contains(name));
+        // What an operator keeps in front of its exchange has its name, and says so in brackets.
+        let base = |name: &String| name.split(" (").next().unwrap_or_default().to_owned();
+        let dropped = saved
+            .into_iter()
+            .filter(|name| !now.contains(name) && !now.contains(&base(name)));
         Self {
             kept,
             new,
