@@ -157,10 +157,11 @@ fn a_snapshot_between_two_pairs_of_a_record_holds_the_rest() {
                 .run_until(|simulated| stop && simulated.metrics().records_written() > before);
             if !stopped {
                 found.extend(harness.output_at());
+                harness.checkpoint(0).unwrap();
                 continue;
             }
             let emitted = harness.output_at();
-            let snapshot = harness.snapshot().unwrap();
+            let snapshot = harness.checkpoint(n as u64 % 7).unwrap();
             harness =
                 Harness::restored(&simulation(seed, 1 + n as u64), &snapshot, operators).unwrap();
             harness.simulated().settle();

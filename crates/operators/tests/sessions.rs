@@ -205,6 +205,7 @@ fn fire_as_in_the_model(by_trigger: bool) {
                     model.raise(at);
                     // Records that follow at once may come before it.
                     harness.watermark(at);
+                    harness.checkpoint(0).unwrap();
                 }
                 // A trigger makes late records wait for the watermark after the one that was saved.
                 Act::Restore(_) if by_trigger && lateness > 0 => {}
@@ -212,7 +213,8 @@ fn fire_as_in_the_model(by_trigger: bool) {
                     harness.simulated().settle();
                     dropped += late_records(&mut harness);
                     found.extend(fired(&mut harness));
-                    let snapshot = harness.snapshot().unwrap();
+                    harness.feed_at([((0, 0), model.own.saturating_add(5))]);
+                    let snapshot = harness.checkpoint(9).unwrap();
                     let simulation = simulation(seed ^ 2, after);
                     harness = Harness::restored(&simulation, &snapshot, &operators).unwrap();
                     model.restore();
@@ -229,7 +231,7 @@ fn fire_as_in_the_model(by_trigger: bool) {
                     let simulated = harness.simulated();
                     simulated.run_until(|running| running.metrics().records_written() >= until);
                     dropped += late_records(&mut harness);
-                    let snapshot = harness.snapshot().unwrap();
+                    let snapshot = harness.checkpoint(results).unwrap();
                     let first = fired(&mut harness);
                     let simulation = simulation(seed ^ 1, after);
                     harness = Harness::restored(&simulation, &snapshot, &operators).unwrap();

@@ -112,7 +112,7 @@ fn what_has_not_fired_when_state_is_saved_fires_after_the_restore() {
         before
             .simulated()
             .run_until(|simulated| simulated.metrics().records_written() >= half);
-        let snapshot = before.snapshot().unwrap();
+        let snapshot = before.checkpoint(20).unwrap();
         let mut fired = before.output();
         assert!(fired.len() < 80_000, "{} timers have fired", fired.len());
         let parallelism = 1 + seed as usize;

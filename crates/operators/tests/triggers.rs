@@ -527,7 +527,7 @@ fn a_great_firing_by_triggers_goes_on_where_it_was_saved() {
             assert!(!some.is_empty(), "seed {seed}: {} of {KEYS}", found.len());
             found.extend(some);
             cuts += u32::from(found.len() < KEYS as usize);
-            let snapshot = harness.snapshot().unwrap();
+            let snapshot = harness.checkpoint(u64::from(cuts) % 4).unwrap();
             let next = simulation(seed ^ u64::from(cuts), 1 + found.len() % 4);
             harness = Harness::restored(&next, &snapshot, operators).unwrap();
         }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use levada::{Flow, Job, Stream};
+use levada_core::random::SplitMix64;
 use levada_core::sync::Mutex;
 use levada_core::{BoxError, Origin, Timestamp};
 use levada_runtime::{StateError, Visitor};
-use levada_state::{KeyedState, OperatorState, Snapshot};
+use levada_state::{KeyedState, OperatorState, Rows, Saving, Snapshot};
 
 use crate::harness::input::{Event, HarnessSource, Input, Unfolding};
 use crate::harness::output::{HarnessSink, Output, Watching};
@@ -39,6 +40,10 @@ pub struct Harness<I, O> {
     input: Arc<Input<I>>,
     output: Arc<Mutex<Output<O>>>,
     simulated: Simulated,
+    /// How many snapshots have been begun.
+    begun: u64,
+    /// The last checkpoint, with its number: the next one adds what has changed.
+    last: Option<(u64, Snapshot)>,
 }
 
 impl<I, O> Harness<I, O>
@@ -77,6 +82,8 @@ where
             input,
             output,
             simulated,
+            begun: 0,
+            last: None,
         })
     }
 
@@ -224,17 +231,95 @@ where
     /// # Errors
     /// If a key or a value cannot be encoded.
     pub fn snapshot(&mut self) -> Result<Snapshot, StateError> {
-        let mut save = Save(Snapshot::new());
-        self.simulated.visit(&mut save)?;
-        Ok(save.0)
+        self.begun += 1;
+        let mut save = Save {
+            saving: Saving {
+                checkpoint: self.begun,
+                base: None,
+                confirmed: self.last.as_ref().map(|(checkpoint, _)| *checkpoint),
+            },
+            snapshot: Snapshot::new(),
+            is_begun: false,
+            is_done: false,
+            room: usize::MAX,
+        };
+        while !save.is_done {
+            save.go_on(&mut self.simulated)?;
+        }
+        Ok(save.snapshot)
+    }
+
+    /// Saves what has changed since the last checkpoint, in small slices. Between two of them the operators work for a poll, at
+    /// most `polls` in all, which does not show in what is saved. What comes out meanwhile is dropped, as if they had failed
+    /// then: a test that goes on with these operators lets them work for none.
+    ///
+    /// # Errors
+    /// If a key or a value cannot be encoded.
+    pub fn checkpoint(&mut self, polls: u64) -> Result<Snapshot, StateError> {
+        self.begun += 1;
+        let (base, snapshot) = self.last.take().unzip();
+        let mut random = SplitMix64::new(self.begun ^ polls << 32);
+        let mut save = Save {
+            saving: Saving {
+                checkpoint: self.begun,
+                base,
+                confirmed: base,
+            },
+            snapshot: snapshot.unwrap_or_default(),
+            is_begun: false,
+            is_done: false,
+            room: 0,
+        };
+        save.go_on(&mut self.simulated)?;
+        let before = self.output_at();
+        let mut left = polls;
+        while !save.is_done {
+            if left > 0 {
+                left -= 1;
+                self.simulated.step();
+            }
+            save.room = 1 + (random.below(400)) as usize;
+            save.go_on(&mut self.simulated)?;
+        }
+        if polls > 0 {
+            self.output.lock().records = before;
+        } else {
+            self.output.lock().records.splice(0..0, before);
+        }
+        self.last = Some((self.begun, save.snapshot.clone()));
+        Ok(save.snapshot)
     }
 }
 
-struct Save(Snapshot);
+/// A snapshot that is being written.
+struct Save {
+    saving: Saving,
+    snapshot: Snapshot,
+    is_begun: bool,
+    is_done: bool,
+    /// The bytes of a slice.
+    room: usize,
+}
+
+impl Save {
+    /// Begins it, or writes another slice of each operator in each subtask.
+    fn go_on(&mut self, simulated: &mut Simulated) -> Result<(), StateError> {
+        self.is_done = self.is_begun;
+        simulated.visit(self)?;
+        self.is_begun = true;
+        Ok(())
+    }
+}
 
 impl Visitor for Save {
     fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError> {
-        self.0.write(operator.name(), state)
+        let mut rows = Rows::with_room(self.room);
+        if self.is_begun {
+            self.is_done &= state.save(&mut rows)?;
+        } else {
+            state.begin(&self.saving, &mut rows)?;
+        }
+        self.snapshot.add(operator.name(), rows.bytes())
     }
 
     fn operator(
@@ -244,7 +329,10 @@ impl Visitor for Save {
         _: usize,
         state: &mut dyn OperatorState,
     ) -> Result<(), StateError> {
-        self.0.write_operator(operator.name(), subtask, state)
+        if self.is_begun {
+            return Ok(());
+        }
+        (self.snapshot).write_operator(operator.name(), subtask, state)
     }
 }
 
