@@ -175,6 +175,11 @@ impl<T> Shards<T> {
         self.shards.iter_mut()
     }
 
+    /// To be called after entries have been taken out of shards.
+    pub(crate) fn count(&mut self) {
+        self.len = self.shards.iter().map(|shard| shard.table.len()).sum();
+    }
+
     /// The marks of a shard, and how many buckets it has.
     pub(crate) fn marks(&mut self, shard: usize) -> Option<(&mut Marks, usize)> {
         let Shard { table, marks } = self.shards.get_mut(shard)?;

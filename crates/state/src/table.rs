@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::StateError;
 use crate::saving::{KeyedState, Row, RowKind, Rows, Saving};
-use crate::shards::{Cursor, Marks, Place, Shards};
+use crate::shards::{Cursor, Marks, Place, Shard, Shards};
 use entry::Entry;
 use iter_mut::IterMut;
 use saver::Saver;
@@ -65,11 +65,11 @@ impl<K: Key, V> KeyedTable<K, V> {
         }
     }
 
-    /// The table whose rows in a snapshot begin with these bytes, which whoever reads them takes off: one of several in
-    /// one part of an operator's state.
+    /// The table whose rows in a snapshot begin with this number (i64), which whoever reads them takes off: one of several
+    /// in one part of an operator's state.
     #[must_use]
-    pub fn labelled(mut self, label: &[u8]) -> Self {
-        self.saver.set_label(label);
+    pub fn numbered(mut self, number: i64) -> Self {
+        self.saver.set_number(number);
         self
     }
 
@@ -244,6 +244,21 @@ impl<K: Key, V> KeyedTable<K, V> {
         let marks = *marks;
         self.saver.remove(&entry, marks, self.entries.len());
         Some((entry.key, entry.value, entry.group))
+    }
+
+    /// Keeps only the keys of which `is_kept` says so.
+    pub fn retain(&mut self, mut is_kept: impl FnMut(&K, &V, KeyGroup) -> bool) {
+        let left = self.entries.len();
+        for Shard { table, marks } in self.entries.shards_mut() {
+            let removed = table.extract_if(|entry| !is_kept(&entry.key, &entry.value, entry.group));
+            removed.for_each(|entry| self.saver.remove(&entry, *marks, left));
+        }
+        self.entries.count();
+    }
+
+    /// Removes all keys of a group.
+    pub fn remove_group(&mut self, group: KeyGroup) {
+        self.retain(|_, _, of| of != group);
     }
 
     /// Says that very much is about to be removed: the next snapshots are of the whole table, and no removed key is kept for

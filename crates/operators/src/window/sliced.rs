@@ -3,6 +3,7 @@
 //! There is one table per slice, so a window that fires finds its keys without a timer for each, and is forgotten as a
 //! whole. The slice of the last record is at hand: while records come about in order, one costs a look into its table.
 
+mod saving;
 mod snapshot;
 mod state;
 
@@ -218,6 +219,7 @@ where
         if self.outputs.resume(turn).is_full() {
             return Room::Full;
         }
+        self.state.prepare();
         if turn.is_clearing() {
             return Room::Free;
         }

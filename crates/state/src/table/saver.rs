@@ -26,7 +26,7 @@ use crate::saving::{RowKind, Rows, Saving};
 use crate::shards::{Marks, Place, Shard, Shards};
 use crate::table::entry::{Entry, Mark};
 
-/// Writes an entry behind the table's label.
+/// Writes an entry behind the table's number.
 pub(crate) type Write<K, V> = fn(&Entry<K, V>, &mut Vec<u8>) -> Result<(), CodecError>;
 
 pub(crate) struct Saver<K, V> {
@@ -38,11 +38,11 @@ pub(crate) struct Saver<K, V> {
     /// First changes of an entry in an epoch, and removals.
     changes: u64,
     /// Keys that were removed, with the epochs in which they were. None of them is in the table.
-    removed: Shards<Entry<K, ()>>,
-    running: Option<Running<K, V>>,
+    removed: Option<Box<Shards<Entry<K, ()>>>>,
+    running: Option<Box<Running<K, V>>>,
     hasher: FixedState,
     /// What every row begins with.
-    label: Box<[u8]>,
+    number: Option<i64>,
 }
 
 /// A snapshot that may be asked for changes since.
@@ -93,15 +93,15 @@ impl<K: Key, V> Saver<K, V> {
             known_since: 1,
             begun: VecDeque::new(),
             changes: 0,
-            removed: Shards::new(),
+            removed: None,
             running: None,
             hasher,
-            label: Box::default(),
+            number: None,
         }
     }
 
-    pub(crate) fn set_label(&mut self, label: &[u8]) {
-        self.label = label.into();
+    pub(crate) fn set_number(&mut self, number: i64) {
+        self.number = Some(number);
     }
 
     /// Whether a change of the entry has nothing to do.
@@ -123,7 +123,7 @@ impl<K: Key, V> Saver<K, V> {
     /// The mark of an entry that is about to be added.
     #[inline]
     pub(crate) fn add(&mut self, key: &K, hash: u64, marks: &mut Marks) -> Mark {
-        let was_removed = self.removed.len() > 0 && self.bring_back(key, hash);
+        let was_removed = self.removed.is_some() && self.bring_back(key, hash);
         if self.epoch > 0 {
             marks.changed = self.epoch;
             self.changes += 1;
@@ -164,7 +164,7 @@ impl<K: Key, V> Saver<K, V> {
     ) -> bool {
         // The one before may have been given up.
         pass_over(entries);
-        pass_over(&mut self.removed);
+        self.removed.as_deref_mut().map(pass_over);
         if self.epoch == Mark::EPOCH_MAX {
             self.restart(entries);
         }
@@ -189,14 +189,14 @@ impl<K: Key, V> Saver<K, V> {
             changes: self.changes,
         });
         let confirmed = confirmed.map_or(0, |begun| begun.epoch);
-        self.running = Some(Running {
+        self.running = Some(Box::new(Running {
             base,
             write,
             entries: Pass::new(RowKind::Put, 0),
             removed: Pass::new(RowKind::Delete, confirmed.max(self.known_since)),
             before: Rows::for_part(part),
             failed: None,
-        });
+        }));
         base == 0
     }
 
@@ -215,13 +215,13 @@ impl<K: Key, V> Saver<K, V> {
         }
         let mut left = BUCKETS_PER_SLICE;
         let (epoch, base, write) = (self.epoch, running.base, running.write);
-        let label = &self.label;
+        let number = self.number;
         let is_done = running.entries.go_on(
             entries,
             epoch,
             base,
             |entry, bytes| {
-                bytes.extend_from_slice(label);
+                put_number(number, bytes);
                 write(entry, bytes)
             },
             rows,
@@ -232,23 +232,24 @@ impl<K: Key, V> Saver<K, V> {
         }
         // The whole of a table does not say what is not in it.
         let base = if base == 0 { epoch } else { base };
-        let is_done = self.removed.len() == 0
-            || running.removed.go_on(
-                &mut self.removed,
+        if let Some(removed) = self.removed.as_deref_mut() {
+            let is_done = running.removed.go_on(
+                removed,
                 epoch,
                 base,
                 |entry, bytes| {
-                    bytes.extend_from_slice(label);
+                    put_number(number, bytes);
                     codec::encode(&entry.key, bytes)
                 },
                 rows,
                 &mut left,
             )?;
-        if !is_done {
-            return Ok(false);
-        }
-        if self.removed.len() == 0 {
-            self.removed = Shards::new();
+            if !is_done {
+                return Ok(false);
+            }
+            if removed.len() == 0 {
+                self.removed = None;
+            }
         }
         self.running = None;
         Ok(true)
@@ -277,9 +278,9 @@ impl<K: Key, V> Saver<K, V> {
             return;
         };
         if is_wanted(entry.mark, marks, running.base, self.epoch) && !fault!("changed-unwritten") {
-            let (label, write) = (&self.label, running.write);
+            let (number, write) = (self.number, running.write);
             running.write_row(entry.group, RowKind::Put, |bytes| {
-                bytes.extend_from_slice(label);
+                put_number(number, bytes);
                 write(entry, bytes)
             });
         }
@@ -294,12 +295,13 @@ impl<K: Key, V> Saver<K, V> {
         if !was_there || self.epoch < self.known_since || fault!("tombstone-dropped") {
             return;
         }
-        if self.removed.len() > left.max(REMOVED_MIN) {
+        let removed = self.removed.get_or_insert_with(|| Box::new(Shards::new()));
+        if removed.len() > left.max(REMOVED_MIN) {
             self.forget_changes();
             return;
         }
         let (key, hasher, epoch) = (&entry.key, &self.hasher, self.epoch);
-        let added = self.removed.get_or_insert(
+        let added = removed.get_or_insert(
             hasher.hash_one(key),
             |other| other.key == *key,
             |marks| {
@@ -320,10 +322,13 @@ impl<K: Key, V> Saver<K, V> {
     #[cold]
     #[inline(never)]
     fn bring_back(&mut self, key: &K, hash: u64) -> bool {
-        let Some(place) = self.removed.find(hash, |entry| entry.key == *key) else {
+        let Some(removed) = self.removed.as_deref_mut() else {
             return false;
         };
-        let Some((entry, marks)) = self.removed.remove(place) else {
+        let Some(place) = removed.find(hash, |entry| entry.key == *key) else {
+            return false;
+        };
+        let Some((entry, marks)) = removed.remove(place) else {
             return false;
         };
         // The whole of a table does not say what is not in it.
@@ -331,9 +336,9 @@ impl<K: Key, V> Saver<K, V> {
             && running.base > 0
             && is_wanted(entry.mark, marks, running.base, self.epoch)
         {
-            let label = &self.label;
+            let number = self.number;
             running.write_row(entry.group, RowKind::Delete, |bytes| {
-                bytes.extend_from_slice(label);
+                put_number(number, bytes);
                 codec::encode(&entry.key, bytes)
             });
         }
@@ -350,7 +355,7 @@ impl<K: Key, V> Saver<K, V> {
             };
             table.iter_mut().for_each(|entry| entry.mark.restart());
         }
-        self.removed = Shards::new();
+        self.removed = None;
         self.begun.clear();
         (self.epoch, self.known_since) = (0, 1);
     }
@@ -447,6 +452,12 @@ impl Pass {
 fn is_wanted(mark: Mark, marks: &Marks, base: u32, epoch: u32) -> bool {
     let is_written = marks.scanned == epoch || mark.parity() != marks.parity;
     !is_written && (base..epoch).contains(&mark.epoch())
+}
+
+fn put_number(number: Option<i64>, bytes: &mut Vec<u8>) {
+    if let Some(number) = number {
+        bytes.extend_from_slice(&number.to_le_bytes());
+    }
 }
 
 /// Ends a way through shards that has been left before its end.

@@ -1,26 +1,29 @@
 //! What sliced windows look like in a snapshot.
+//!
+//! | part | in slices | a row |
+//! |---|---|---|
+//! | the slices | and by what has changed | the slice (i64), key and accumulator; a slice without a key is gone as a whole |
+//! | the times | no | see [`Times`] |
+//! | keys whose last window that has fired is a later one than their group's | yes | window (i64) and key |
 
 use std::ops::Range;
 
 use levada_core::codec::{self, CodecError};
 use levada_core::{Key, KeyGroup, Timestamp};
-use levada_state::{Cursor, StateError, WholeState, write_rows};
+use levada_state::{KeyedState, Row, RowKind, Rows, Saving, StateError, WholeState, write_rows};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::window::sliced::saving::{EMITTED, SLICES, TIMES};
 use crate::window::sliced::state::SlicedState;
 
-/// A group is written as
-///
-/// | what | as |
-/// |---|---|
-/// | its watermark | i64 |
-/// | the first window that has not fired for it | i64 |
-/// | accumulators | u64, then slice (i64), key and accumulator of each |
-/// | windows changed since they have fired | u64, then window (i64) and key of each |
-/// | keys whose last window that has fired is a later one | u64, then window (i64) and key of each |
-/// | results that are being emitted | u64, then an emission each |
-impl<K, A> WholeState for SlicedState<K, A>
+/// How much is looked at in one call.
+const WORK_PER_SLICE: usize = 1 << 15;
+
+/// What a table costs that has nothing to write.
+const WORK_PER_TABLE: usize = 16;
+
+impl<K, A> KeyedState for SlicedState<K, A>
 where
     K: Key,
     A: Clone + Serialize + DeserializeOwned,
@@ -29,46 +32,66 @@ where
         self.owned.clone()
     }
 
-    fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
-        for (group, bytes) in self.owned.clone().zip(&mut *groups) {
-            let group = KeyGroup(group);
-            let times = (self.clock.of(group), self.next_window_of(group));
-            codec::encode(&times, bytes).map_err(|error| StateError::new(group, error))?;
+    fn begin(&mut self, saving: &Saving, rows: &mut Rows) -> Result<(), StateError> {
+        self.prepare();
+        let base = self.saving.begin(saving);
+        rows.set_part(SLICES);
+        if base.is_none() {
+            self.add_whole(rows)?;
         }
-        write_rows(&self.owned, groups, |add| {
-            for (number, table) in &self.slices {
-                for (key, value, group) in table.iter() {
-                    add(group, &|bytes| {
-                        codec::encode(number, bytes)?;
-                        codec::encode(key, bytes)?;
-                        codec::encode(value, bytes)
+        let of_slices = Saving { base, ..*saving };
+        for (number, table) in &mut self.slices {
+            let is_whole = table.begin_rows(&of_slices, rows);
+            // What the one before has said of it does not count.
+            if is_whole && base.is_some_and(|base| table.has_begun(base)) {
+                for group in self.owned.clone() {
+                    rows.add(KeyGroup(group), RowKind::Delete, |bytes| {
+                        codec::encode(number, bytes)
                     })?;
                 }
             }
-            Ok(())
-        })?;
-        write_rows(&self.owned, groups, |add| {
-            for (window, keys) in &self.changed {
-                for (key, group) in keys {
-                    add(*group, &|bytes| codec::encode(&(*window, key), bytes))?;
-                }
-            }
-            Ok(())
-        })?;
-        write_rows(&self.owned, groups, |add| {
-            for (key, (group, window)) in &self.emitted {
-                add(*group, &|bytes| codec::encode(&(*window, key), bytes))?;
-            }
-            self.emitted_now(|window, key, group| {
-                add(group, &|bytes| codec::encode(&(window, key), bytes))
-            })
-        })?;
-        self.emissions.write(&self.owned, groups)
+        }
+        rows.set_part(TIMES);
+        KeyedState::begin(&mut Times(self), saving, rows)?;
+        rows.set_part(EMITTED);
+        self.add_whole(rows)?;
+        rows.set_part(SLICES);
+        self.begin_walk();
+        Ok(())
     }
 
-    fn read_group(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<(), StateError> {
-        self.read(group, bytes)
-            .map_err(|error| StateError::new(group, error))
+    fn save(&mut self, rows: &mut Rows) -> Result<bool, StateError> {
+        rows.append(&mut self.saving.left);
+        rows.append(&mut self.saving.found);
+        if let Some(error) = self.saving.failed.take() {
+            return Err(error);
+        }
+        let mut left = WORK_PER_SLICE;
+        let place = self.place_of(self.saving.next);
+        for (number, table) in self.slices.range_mut(place..) {
+            self.saving.next = *number;
+            if left == 0 || !table.save(rows)? {
+                return Ok(false);
+            }
+            left = left.saturating_sub(table.len() + WORK_PER_TABLE);
+        }
+        self.saving.next = i64::MAX;
+        rows.set_part(EMITTED);
+        let mut left = WORK_PER_SLICE;
+        let is_done = self.walk(rows, |rows| {
+            left -= 1;
+            left == 0 || rows.is_full()
+        });
+        rows.set_part(SLICES);
+        is_done
+    }
+
+    fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
+        match row.part {
+            SLICES => self.read_slice(row),
+            TIMES => KeyedState::read(&mut Times(self), row),
+            _ => self.read_emitted(row),
+        }
     }
 }
 
@@ -77,62 +100,100 @@ where
     K: Key,
     A: Clone + Serialize + DeserializeOwned,
 {
-    /// Shows the keys for which the window that is firing has fired.
-    fn emitted_now(
-        &self,
-        mut show: impl FnMut(i64, &K, KeyGroup) -> Result<(), StateError>,
-    ) -> Result<(), StateError> {
-        let Some((firing, within)) = self
-            .firing
-            .and_then(|firing| firing.within.map(|within| (firing, within)))
-        else {
-            return Ok(());
-        };
-        if self.takes_keys() {
-            return Ok(());
-        }
-        for slice in within.first..=within.slice.min(self.slices.len() - 1) {
-            let table = &self.slices[slice].1;
-            let mut cursor = Cursor::default();
-            while slice < within.slice || cursor != within.cursor {
-                let Some((key, _, group)) = table.next(&mut cursor) else {
-                    break;
-                };
-                // A key that has been passed over has fired for this window before it was restored.
-                let is_further =
-                    (self.emitted.get(key)).is_some_and(|(_, last)| *last >= firing.window);
-                if !is_further && self.is_first(within.first, slice, table.hash(key), key) {
-                    show(firing.window, key, group)?;
-                }
-            }
-        }
-        Ok(())
+    fn add_whole(&self, rows: &mut Rows) -> Result<(), StateError> {
+        let mut groups = self.owned.clone();
+        groups.try_for_each(|group| rows.add(KeyGroup(group), RowKind::Whole, |_| Ok(())))
     }
 
-    fn read(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), CodecError> {
-        let bytes = &mut bytes;
-        let (watermark, next_window): (Timestamp, i64) = codec::decode_next(bytes)?;
-        self.clock.restore(group, watermark);
-        self.restored.resize(self.owned.len(), i64::MIN);
-        self.restored[usize::from(group.0 - self.owned.start)] = next_window;
-        for _ in 0..codec::decode_next::<u64>(bytes)? {
-            let number: i64 = codec::decode_next(bytes)?;
-            let key: K = codec::decode_next(bytes)?;
-            let value: A = codec::decode_next(bytes)?;
-            let place = self.slice(number);
-            self.slices[place]
-                .1
-                .get_or_insert(&key, || Ok::<_, CodecError>((group, value)))?;
+    fn read_slice(&mut self, row: &Row<'_>) -> Result<(), StateError> {
+        let damaged = |error| StateError::new(row.group, error);
+        if row.kind == RowKind::Whole {
+            return codec::expect_end(row.bytes).map_err(damaged);
         }
-        for _ in 0..codec::decode_next::<u64>(bytes)? {
-            let (window, key): (i64, K) = codec::decode_next(bytes)?;
-            self.change(window, group, &key);
+        let mut bytes = row.bytes;
+        let number: i64 = codec::decode_next(&mut bytes).map_err(damaged)?;
+        let place = self.slice(number);
+        let table = &mut self.slices[place].1;
+        if row.kind == RowKind::Delete && bytes.is_empty() {
+            table.remove_group(row.group);
+            return Ok(());
         }
-        for _ in 0..codec::decode_next::<u64>(bytes)? {
-            let (window, key): (i64, K) = codec::decode_next(bytes)?;
-            self.emitted.insert(key, (group, window));
+        table.read(&Row { bytes, ..*row })
+    }
+
+    fn read_emitted(&mut self, row: &Row<'_>) -> Result<(), StateError> {
+        let group = row.group;
+        let mut read = || match row.kind {
+            RowKind::Whole => codec::expect_end(row.bytes),
+            RowKind::Put => {
+                let (window, key): (i64, K) = codec::decode(row.bytes)?;
+                self.emitted.insert(key, (group, window));
+                Ok(())
+            }
+            RowKind::Delete => Err(CodecError::damaged("a window that has not fired after all")),
+        };
+        read().map_err(|error| StateError::new(group, error))
+    }
+}
+
+/// How far windows have fired. A group is written as
+///
+/// | what | as |
+/// |---|---|
+/// | its watermark | i64 |
+/// | the first window that has not fired for it | i64 |
+/// | the slice before which all are gone, if some are | bool, i64 |
+/// | windows changed since they have fired | u64, then window (i64) and key of each |
+/// | results that are being emitted | u64, then an emission each |
+struct Times<'a, K, A>(&'a mut SlicedState<K, A>);
+
+impl<K, A> WholeState for Times<'_, K, A>
+where
+    K: Key,
+    A: Clone + Serialize + DeserializeOwned,
+{
+    fn owned(&self) -> Range<u16> {
+        self.0.owned.clone()
+    }
+
+    fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
+        let state = &self.0;
+        for (group, bytes) in state.owned.clone().zip(&mut *groups) {
+            let group = KeyGroup(group);
+            let (watermark, window) = (state.clock.of(group), state.next_window_of(group));
+            codec::encode(&(watermark, window, state.saving.kept_from), bytes)
+                .map_err(|error| StateError::new(group, error))?;
         }
-        self.emissions.read(group, bytes)?;
-        codec::expect_end(bytes)
+        write_rows(&state.owned, groups, |add| {
+            for (window, keys) in &state.changed {
+                for (key, group) in keys {
+                    add(*group, &|bytes| codec::encode(&(*window, key), bytes))?;
+                }
+            }
+            Ok(())
+        })?;
+        state.emissions.write(&state.owned, groups)
+    }
+
+    fn read_group(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), StateError> {
+        let state = &mut *self.0;
+        let place = usize::from(group.0 - state.owned.start);
+        let mut read = || -> Result<(), CodecError> {
+            let (watermark, window, kept_from): (Timestamp, i64, Option<i64>) =
+                codec::decode_next(&mut bytes)?;
+            state.clock.restore(group, watermark);
+            state.restored.resize(state.owned.len(), i64::MIN);
+            state.restored[place] = window;
+            let restored_from = &mut state.saving.restored_from;
+            restored_from.resize(state.owned.len(), None);
+            restored_from[place] = kept_from;
+            for _ in 0..codec::decode_next::<u64>(&mut bytes)? {
+                let (window, key): (i64, K) = codec::decode_next(&mut bytes)?;
+                state.change(window, group, &key);
+            }
+            state.emissions.read(group, &mut bytes)?;
+            codec::expect_end(bytes)
+        };
+        read().map_err(|error| StateError::new(group, error))
     }
 }

@@ -11,6 +11,7 @@ use levada_state::{Cursor, GroupClock, KeyedTable};
 
 use crate::window::contents::Emission;
 use crate::window::emitting::{Emissions, Looked};
+use crate::window::sliced::saving::SliceSaving;
 use crate::window::slicing::Slicing;
 
 /// Something for each of some keys, in the order in which they were added.
@@ -39,6 +40,7 @@ pub(crate) struct SlicedState<K, A> {
     pub(super) restored: Vec<i64>,
     /// The last window that had fired for a key when it was saved, if that is not the one before its group's first.
     pub(super) emitted: ByKey<K, (KeyGroup, i64)>,
+    pub(super) saving: SliceSaving,
 }
 
 /// The windows that fire because of a watermark.
@@ -81,6 +83,7 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
             firing: None,
             restored: Vec::new(),
             emitted: ByKey::default(),
+            saving: SliceSaving::default(),
         }
     }
 
@@ -92,10 +95,29 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
             .get(place)
             .is_none_or(|(other, _)| *other != number)
         {
-            let table = KeyedTable::new(self.owned.clone(), self.seed);
+            let table = KeyedTable::new(self.owned.clone(), self.seed).numbered(number);
             self.slices.insert(place, (number, table));
         }
         place
+    }
+
+    /// Looks at slices that have been read: some were gone already when they were last saved.
+    pub(crate) fn prepare(&mut self) {
+        let kept_from = mem::take(&mut self.saving.restored_from);
+        let latest = kept_from.iter().flatten().max().copied();
+        let Some(latest) = latest else {
+            return;
+        };
+        let first = self.owned.start;
+        self.slices.retain_mut(|(number, table)| {
+            if *number < latest {
+                table.retain(|_, _, group| {
+                    let kept_from = kept_from[usize::from(group.0 - first)];
+                    kept_from.is_none_or(|kept_from| kept_from <= *number)
+                });
+            }
+            !table.is_empty()
+        });
     }
 
     /// Whether keys are taken out as they are emitted.
@@ -104,7 +126,7 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
     }
 
     /// Where a slice is, or would be.
-    fn place_of(&self, number: i64) -> usize {
+    pub(super) fn place_of(&self, number: i64) -> usize {
         self.slices.partition_point(|(other, _)| *other < number)
     }
 
@@ -177,6 +199,10 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
                 };
                 firing.window = window;
                 firing.within = Some(within);
+                if self.takes {
+                    // Very soon it is gone as a whole.
+                    self.slices[within.first].1.forget_changes();
+                }
             }
             let within = firing
                 .within
@@ -190,7 +216,8 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
             let span = self.slicing.window_span(firing.window);
             if let Looked::Nothing = found {
                 if self.takes {
-                    self.slices.remove(within.first);
+                    let slice = self.slices.remove(within.first);
+                    self.saving.drop_slice(slice);
                 }
                 firing.window += 1;
                 firing.within = None;
@@ -210,6 +237,9 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
     /// Forgets slices that no record can change any more, of which all windows have fired. False if `spend`, which is asked
     /// after each key, says that it is time to let others run.
     pub(crate) fn forget(&mut self, lateness: i64, mut spend: impl FnMut() -> bool) -> bool {
+        if !self.finish_walk(&mut spend) {
+            return false;
+        }
         let Some(mut firing) = self.firing else {
             return true;
         };
@@ -219,7 +249,8 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
             if last.0.saturating_add(lateness) > firing.until.0 {
                 break;
             }
-            if mem::needs_drop::<(K, A)>() {
+            if mem::needs_drop::<(K, A)>() || table.is_saving() {
+                table.forget_changes();
                 while table.take_next(&mut firing.forgetting).is_some() {
                     if spend() {
                         self.firing = Some(firing);
@@ -228,7 +259,8 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
                 }
             }
             firing.forgetting = Cursor::default();
-            self.slices.pop_front();
+            let slice = self.slices.pop_front();
+            self.saving.drop_slice(slice);
         }
         self.firing = Some(firing);
         true
