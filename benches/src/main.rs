@@ -11,6 +11,7 @@ mod firing;
 mod formats;
 mod measure;
 mod record;
+mod snapshot;
 mod start;
 mod table;
 mod timeout;
@@ -50,6 +51,7 @@ const COMPARISONS: &[Comparison] = &[
     ("start", start::run),
     ("firing", firing::run),
     ("table", table::run),
+    ("snapshot", snapshot::run),
     ("words", words::run),
     ("formats", formats::run),
     ("calls", calls::run),
