@@ -11,6 +11,7 @@
 //! ├── 0000/                             a partition
 //! │   ├── 00000000000000000000.log      a segment, named by the offset of its first record
 //! │   └── 00000000000000183204.log
+//! ├── staged/                           epochs that wait until they are committed, while a job with checkpoints writes
 //! └── consumers/
 //!     ├── billing.json                  how far the consumer has read
 //!     └── billing.lock                  held by the one job that reads as this consumer
@@ -45,7 +46,9 @@
 //! 2. *Prepare* syncs the segments, then the directories that name them.
 //! 3. *Commit* writes all ends into a file with a temporary name, syncs it, renames it to `ends.json`, and syncs the
 //!    directory. The rename makes the job's output visible, in all partitions at once.
-//! 4. A sync that fails is an error, and what it should have saved is not used again: the process appends no more, and the
+//! 4. With checkpoints, the second epoch of a subtask and every later one is written into a file of its own, which is copied
+//!    behind the end when it is committed. `ends.json` says which have been, so that no epoch is copied twice.
+//! 5. A sync that fails is an error, and what it should have saved is not used again: the process appends no more, and the
 //!    next one begins at the committed end.
 //!
 //! Whoever opens the log for appending checks each partition from the segment that holds its committed end. What is broken
@@ -67,6 +70,7 @@ mod segment;
 mod shape;
 mod sink;
 mod source;
+mod staged;
 mod view;
 
 pub use error::LogError;

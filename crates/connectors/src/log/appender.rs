@@ -1,19 +1,22 @@
 //! The right to append to a log, shared by the subtasks of a sink.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use levada_core::Clock;
 use levada_core::disk::{Disk, Lock};
-use levada_core::sync::Mutex;
+use levada_core::sync::atomic::{AtomicBool, Ordering};
+use levada_core::sync::{Mutex, MutexGuard};
 use serde::de::DeserializeOwned;
 
 use crate::directory;
 use crate::log::error::LogError;
 use crate::log::home::Home;
 use crate::log::manifest::Manifest;
-use crate::log::offsets::{self, Kind};
+use crate::log::offsets::Committed;
 use crate::log::partition::{Limits, Partition};
+use crate::log::staged::{self, Epoch, Staged};
 
 /// Appends to a log. There is one for each log, on all the machine: it holds the lock.
 pub(super) struct Appender {
@@ -22,6 +25,8 @@ pub(super) struct Appender {
     limits: Limits,
     partitions: Vec<Mutex<Partition>>,
     published: Mutex<Published>,
+    /// Whether something has been prepared: it may belong to a checkpoint that is complete.
+    has_prepared: AtomicBool,
     _lock: Box<dyn Lock>,
 }
 
@@ -30,9 +35,13 @@ const PARTITIONS_DEFAULT: u32 = 4;
 
 /// What readers see.
 struct Published {
-    ends: Vec<u64>,
+    committed: Committed,
+    /// Runs whose copied epochs are remembered: those that the job goes on from, and its own.
+    runs: BTreeSet<String>,
     /// Whether ends could not be published: nobody knows then which of them a reader will see after a crash.
     failed: bool,
+    /// Whether the job has failed: what is appended now is dropped.
+    given_up: bool,
 }
 
 /// The offset behind the last record that was made safe, by partition.
@@ -78,9 +87,9 @@ impl Appender {
             });
         }
         manifest.expect::<T>(&home)?;
-        let ends = manifest.ends(&home)?;
+        let committed = manifest.committed(&home)?;
         let mut partitions = Vec::new();
-        for (index, end) in (0..).zip(&ends) {
+        for (index, end) in (0..).zip(&committed.ends) {
             let dir = home.partition(index);
             let partition = Partition::open(disk, dir, index, *end)?;
             partitions.push(Mutex::new(partition));
@@ -91,9 +100,12 @@ impl Appender {
             limits,
             partitions,
             published: Mutex::new(Published {
-                ends,
+                committed,
+                runs: BTreeSet::new(),
                 failed: false,
+                given_up: false,
             }),
+            has_prepared: AtomicBool::new(false),
             _lock: lock,
         };
         appender.retain();
@@ -118,6 +130,8 @@ impl Appender {
 
     /// Makes what was appended to these partitions safe.
     pub(super) fn sync(&self, partitions: impl Iterator<Item = u32>) -> Result<Ends, LogError> {
+        // Before anything is prepared, so that nobody cuts it off.
+        self.has_prepared.store(true, Ordering::Release);
         partitions
             .map(|index| {
                 let mut partition = self.partitions[index as usize].lock();
@@ -127,45 +141,121 @@ impl Appender {
             .collect()
     }
 
-    /// Makes what was prepared visible. The first subtask that commits does it for all of them, in one step: every one has
-    /// prepared by then. The others find it done.
+    /// Where the log lies.
+    pub(super) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Makes what was prepared in partitions visible. The first subtask that commits does it for all of them, in one step:
+    /// every one has prepared by then. The others find it done.
     pub(super) fn commit(&self, prepared: &Ends) -> Result<(), LogError> {
-        let mut published = self.published.lock();
+        let mut published = self.trusted()?;
+        for (index, prepared) in prepared {
+            self.partitions[*index as usize].lock().expect(*prepared)?;
+        }
+        let mut committed = published.committed.clone();
+        for (index, prepared) in prepared {
+            let end = &mut committed.ends[*index as usize];
+            *end = (*end).max(*prepared);
+        }
+        self.publish(&mut published, committed)
+    }
+
+    /// Makes epochs visible that wait beside the log, in this order and in one step. Those that are in it stay as they are.
+    pub(super) fn commit_staged(&self, epochs: &[Staged]) -> Result<(), LogError> {
+        let mut published = self.trusted()?;
+        if published.given_up {
+            // Whoever goes on from the checkpoint commits it.
+            return Err(LogError::Distrusted {
+                path: self.home.dir.clone(),
+            });
+        }
+        let mut committed = published.committed.clone();
+        // What has been appended in part must not become visible with what others commit.
+        published.failed = true;
+        let copied = self.copy(epochs, &mut published.runs, &mut committed);
+        copied?;
+        published.failed = false;
+        self.publish(&mut published, committed)?;
+        drop(published);
+        for staged in epochs {
+            staged::remove(&self.home, &staged.epoch.path(&self.home))?;
+        }
+        Ok(())
+    }
+
+    fn copy(
+        &self,
+        epochs: &[Staged],
+        runs: &mut BTreeSet<String>,
+        committed: &mut Committed,
+    ) -> Result<(), LogError> {
+        for staged in epochs {
+            let epoch = &staged.epoch;
+            runs.insert(epoch.run.clone());
+            if committed.holds(epoch) {
+                continue;
+            }
+            let unknown = |partition: u32| LogError::Unreadable {
+                path: epoch.path(&self.home),
+                why: format!("it has records of partition {partition}, and the log has none"),
+            };
+            staged.copy(&self.home, |partition, frames, records| {
+                if partition >= self.partitions() {
+                    return Err(unknown(partition));
+                }
+                self.append(partition, frames, records)
+            })?;
+            let is_other =
+                |copied: &Epoch| copied.run != epoch.run || copied.subtask != epoch.subtask;
+            committed.copied.retain(is_other);
+            committed.copied.push(epoch.clone());
+        }
+        for partition in &self.partitions {
+            partition.lock().sync()?;
+        }
+        committed.copied.retain(|copied| runs.contains(&copied.run));
+        Ok(())
+    }
+
+    fn trusted(&self) -> Result<MutexGuard<'_, Published>, LogError> {
+        let published = self.published.lock();
         if published.failed {
             return Err(LogError::Distrusted {
                 path: self.home.dir.clone(),
             });
         }
-        let mut ends = published.ends.clone();
-        for (end, partition) in ends.iter_mut().zip(&self.partitions) {
+        Ok(published)
+    }
+
+    /// Replaces what readers see.
+    fn publish(&self, published: &mut Published, mut committed: Committed) -> Result<(), LogError> {
+        for (end, partition) in committed.ends.iter_mut().zip(&self.partitions) {
             *end = (*end).max(partition.lock().synced());
         }
-        for (index, prepared) in prepared {
-            self.partitions[*index as usize].lock().expect(*prepared)?;
-            let end = &mut ends[*index as usize];
-            *end = (*end).max(*prepared);
-        }
-        if ends == published.ends {
+        if committed == published.committed {
             return Ok(());
         }
-        let written = offsets::write(&*self.home.disk, &self.home.ends(), Kind::Ends, &ends);
-        if let Err(error) = written {
+        if let Err(error) = committed.write(&*self.home.disk, &self.home.ends()) {
             published.failed = true;
             return Err(error);
         }
-        for (end, partition) in ends.iter().zip(&self.partitions) {
+        for (end, partition) in committed.ends.iter().zip(&self.partitions) {
             partition.lock().committed(*end)?;
         }
-        published.ends = ends;
+        published.committed = committed;
         self.retain();
         Ok(())
     }
 
-    /// Gives up what was appended and not committed.
+    /// Gives up what was appended. It is cut off, unless something was prepared: that may belong to a checkpoint that is
+    /// complete, and whoever goes on from there commits it. Whoever does not cuts it off when he appends.
     pub(super) fn give_up(&self) -> Result<(), LogError> {
+        self.published.lock().given_up = true;
+        let cuts = !self.has_prepared.load(Ordering::Acquire);
         let mut result = Ok(());
         for partition in &self.partitions {
-            let given_up = partition.lock().give_up();
+            let given_up = partition.lock().give_up(cuts);
             result = result.and(given_up);
         }
         result

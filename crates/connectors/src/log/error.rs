@@ -163,6 +163,11 @@ pub enum LogError {
         /// The end that is there.
         found: u64,
     },
+    /// An epoch that was prepared is neither in the log nor beside it.
+    LostEpoch {
+        /// Where it was.
+        path: PathBuf,
+    },
 }
 
 impl LogError {
@@ -300,6 +305,11 @@ impl fmt::Display for LogError {
                 f,
                 "{} was prepared up to offset {prepared} and ends at {found}",
                 dir.display()
+            ),
+            Self::LostEpoch { path } => write!(
+                f,
+                "{} is lost: the checkpoint has prepared it, and the log does not hold it",
+                path.display()
             ),
         }
     }

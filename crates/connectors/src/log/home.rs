@@ -19,6 +19,7 @@ pub(super) const MANIFEST: &str = "log.json";
 pub(super) const ENDS: &str = "ends.json";
 pub(super) const LOCK: &str = "lock";
 const CONSUMERS: &str = "consumers";
+const STAGED: &str = "staged";
 
 /// The longest name of a consumer: file systems have a limit of some 255 bytes.
 const CONSUMER_BYTES_MAX: usize = 100;
@@ -47,6 +48,10 @@ impl Home {
         self.dir.join(format!("{index:04}"))
     }
 
+    pub(super) fn staged(&self) -> PathBuf {
+        self.dir.join(STAGED)
+    }
+
     pub(super) fn consumers(&self) -> PathBuf {
         self.dir.join(CONSUMERS)
     }
@@ -67,6 +72,6 @@ impl Home {
     pub(super) fn is_ours(name: &str) -> bool {
         let is_partition = name.len() == 4 && name.bytes().all(|byte| byte.is_ascii_digit());
         let is_temporary = name.starts_with('.') && name.ends_with(".tmp");
-        is_partition || is_temporary || [MANIFEST, ENDS, LOCK, CONSUMERS].contains(&name)
+        is_partition || is_temporary || [MANIFEST, ENDS, LOCK, CONSUMERS, STAGED].contains(&name)
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::directory;
 use crate::log::error::LogError;
 use crate::log::home::Home;
-use crate::log::offsets::{self, Kind};
+use crate::log::offsets::{self, Committed, Kind};
 use crate::log::publish;
 use crate::log::shape::shape_of;
 
@@ -130,9 +130,14 @@ impl Manifest {
 
     /// The committed ends of the partitions.
     pub(super) fn ends(&self, home: &Home) -> Result<Vec<u64>, LogError> {
+        Ok(self.committed(home)?.ends)
+    }
+
+    /// What has been committed.
+    pub(super) fn committed(&self, home: &Home) -> Result<Committed, LogError> {
         let path = home.ends();
-        let ends = offsets::read(&*home.disk, &path, Kind::Ends, self.partitions as usize)?;
-        ends.ok_or_else(|| LogError::Unreadable {
+        let committed = Committed::read(&*home.disk, &path, self.partitions as usize)?;
+        committed.ok_or_else(|| LogError::Unreadable {
             path,
             why: "it is not there, and every log has one".to_owned(),
         })

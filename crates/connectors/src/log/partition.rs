@@ -370,13 +370,14 @@ impl Partition {
         Ok(Mark { offset, base, byte })
     }
 
-    /// Gives up what was appended and not committed. What an earlier process left is not touched.
-    pub(super) fn give_up(&mut self) -> Result<(), LogError> {
+    /// Gives up what was appended and not committed, and cuts it off if it is nobody's. What an earlier process left is not
+    /// touched.
+    pub(super) fn give_up(&mut self, cuts: bool) -> Result<(), LogError> {
         let state = std::mem::replace(&mut self.state, State::GivenUp);
         match state {
-            State::Appending => self.cut_to_committed(),
+            State::Appending if cuts => self.cut_to_committed(),
             // Whoever opens the log next cuts it.
-            State::Recovered | State::GivenUp | State::Distrusted => {
+            State::Appending | State::Recovered | State::GivenUp | State::Distrusted => {
                 self.file = None;
                 Ok(())
             }

@@ -9,18 +9,22 @@ use std::time::Duration;
 use levada_core::sync::Mutex;
 use levada_core::{BoxError, Exchange, Key, codec};
 use levada_runtime::{Drain, Sink, SinkContext, Writer};
+use serde::{Deserialize, Serialize};
 
 use crate::log::appender::{Appender, Ends};
 use crate::log::error::LogError;
 use crate::log::partition::Limits;
 use crate::log::partitioner::{ByKey, Partitioner, RoundRobin};
 use crate::log::segment::{self, Encoded, HEADER_BYTES};
+use crate::log::staged::{self, Epoch, Staged, Staging};
 
 /// Appends every record to the log in a directory, which is made if there is none.
 ///
-/// **Promise**: exactly once. What a job has appended becomes visible when the whole job has come to its end, in all
-/// partitions at once, and is on the disk then; of a job that fails, is cancelled or is killed nothing ever becomes
-/// visible. One exception: if the very last step fails, which makes the name of the new state durable, the job fails and
+/// **Promise**: exactly once. What a job has appended becomes visible when its checkpoint is complete, subtask by subtask, and
+/// is on the disk then; without checkpoints when the whole job has come to its end, in all partitions at once. What no
+/// complete checkpoint has of a job that fails, is cancelled or is killed never becomes visible; a job that goes on from a
+/// checkpoint first commits what that one had prepared. What is written after the first checkpoint is written twice: into a
+/// file beside the log, and from there into the log when it is committed. One exception: if the very last step fails, which makes the name of the new state durable, the job fails and
 /// readers may see its output all the same. Whoever runs a job again after a crash, and cannot tell whether it had
 /// committed, compares [`Log::end`](crate::Log::end).
 ///
@@ -158,6 +162,12 @@ impl<P> LogSink<P> {
 /// Writes to a log in one subtask.
 pub struct LogWriter<T, P> {
     appender: Arc<Appender>,
+    run: String,
+    subtask: usize,
+    /// The epoch that is being written; the first one goes into the partitions.
+    epoch: u64,
+    /// Where a later one goes, once it has records.
+    staging: Option<Staging>,
     partitioner: P,
     record_bytes_max: usize,
     /// A buffer that would become larger is written.
@@ -175,6 +185,13 @@ pub struct LogWriter<T, P> {
     record: PhantomData<fn(T)>,
 }
 
+/// An epoch of a subtask that is safe: in the partitions as far as these ends, or beside the log.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct LogPending {
+    ends: Ends,
+    staged: Option<Staged>,
+}
+
 /// Frames of a partition that have not been written yet.
 #[derive(Default)]
 struct Buffer {
@@ -188,6 +205,9 @@ impl<T: Exchange, P: Partitioner<T>> Sink<T> for LogSink<P> {
     type Writer = LogWriter<T, P>;
 
     fn start(&self, context: &SinkContext) -> Result<(), BoxError> {
+        let mut started = self.appender.lock();
+        // Of an earlier attempt, which held the lock of the log.
+        *started = None;
         let appender = Appender::open::<T>(
             &self.dir,
             &context.environment.disk,
@@ -195,8 +215,22 @@ impl<T: Exchange, P: Partitioner<T>> Sink<T> for LogSink<P> {
             self.options.partitions,
             self.options.limits,
         )?;
-        *self.appender.lock() = Some(Arc::new(appender));
+        if !context.is_restored {
+            staged::remove_leftovers(appender.home(), &[])?;
+        }
+        *started = Some(Arc::new(appender));
         Ok(())
+    }
+
+    fn recover(&self, pending: Vec<LogPending>, _: &SinkContext) -> Result<(), BoxError> {
+        let appender = self.appender.lock().clone();
+        let appender = appender.expect("a sink is started before it recovers");
+        let ends = pending.iter().flat_map(|pending| pending.ends.clone());
+        appender.commit(&ends.collect())?;
+        let staged = pending.into_iter().filter_map(|pending| pending.staged);
+        appender.commit_staged(&staged.collect::<Vec<_>>())?;
+        // Those of the checkpoint are in the log by now.
+        Ok(staged::remove_leftovers(appender.home(), &[])?)
     }
 
     fn open(&self, context: &SinkContext) -> Result<LogWriter<T, P>, BoxError> {
@@ -207,6 +241,10 @@ impl<T: Exchange, P: Partitioner<T>> Sink<T> for LogSink<P> {
         let segment_bytes = self.options.limits.segment_bytes_max;
         let segment_bytes = usize::try_from(segment_bytes.saturating_sub(HEADER_BYTES));
         Ok(LogWriter {
+            run: context.run.to_string(),
+            subtask: context.subtask,
+            epoch: 0,
+            staging: None,
             partitioner: self.partitioner.clone(),
             record_bytes_max: self.options.record_bytes_max,
             buffer_bytes: BUFFER_BYTES.min(segment_bytes.unwrap_or(usize::MAX)),
@@ -272,8 +310,23 @@ impl<T: Exchange, P: Partitioner<T>> LogWriter<T, P> {
             return Ok(());
         }
         buffer.used = true;
-        self.appender
-            .append(partition, &buffer.frames, buffer.records)?;
+        if self.epoch == 0 {
+            self.appender
+                .append(partition, &buffer.frames, buffer.records)?;
+        } else {
+            let staging = match &mut self.staging {
+                Some(staging) => staging,
+                none => none.insert(Staging::create(
+                    self.appender.home(),
+                    Epoch {
+                        run: self.run.clone(),
+                        subtask: self.subtask,
+                        number: self.epoch,
+                    },
+                )?),
+            };
+            staging.append(partition, &buffer.frames, buffer.records)?;
+        }
         self.gathered -= buffer.frames.len();
         buffer.records = 0;
         buffer.frames.clear();
@@ -288,8 +341,7 @@ impl<T: Exchange, P: Partitioner<T>> LogWriter<T, P> {
 }
 
 impl<T: Exchange, P: Partitioner<T>> Writer<T> for LogWriter<T, P> {
-    /// The end of each partition that was written to.
-    type Pending = Ends;
+    type Pending = LogPending;
 
     fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
         while let Some(record) = records.next() {
@@ -305,20 +357,32 @@ impl<T: Exchange, P: Partitioner<T>> Writer<T> for LogWriter<T, P> {
         Ok(())
     }
 
-    fn prepare(&mut self) -> Result<Ends, BoxError> {
+    fn prepare(&mut self) -> Result<LogPending, BoxError> {
         self.write_all()?;
-        let used = (0..).zip(&self.buffers).filter(|(_, buffer)| buffer.used);
-        Ok(self.appender.sync(used.map(|(partition, _)| partition))?)
+        let mut pending = LogPending::default();
+        if self.epoch == 0 {
+            let used = (0..).zip(&self.buffers).filter(|(_, buffer)| buffer.used);
+            pending.ends = self.appender.sync(used.map(|(partition, _)| partition))?;
+        } else if let Some(staging) = &mut self.staging {
+            pending.staged = Some(staging.seal(self.appender.home())?);
+        }
+        self.staging = None;
+        self.epoch += 1;
+        Ok(pending)
     }
 
-    fn commit(&mut self, pending: Ends) -> Result<(), BoxError> {
-        for buffer in &mut self.buffers {
-            buffer.used = false;
+    fn commit(&mut self, pending: LogPending) -> Result<(), BoxError> {
+        match pending.staged {
+            Some(staged) => self.appender.commit_staged(&[staged])?,
+            None => self.appender.commit(&pending.ends)?,
         }
-        Ok(self.appender.commit(&pending)?)
+        Ok(())
     }
 
     fn abort(&mut self) -> Result<(), BoxError> {
+        if let Some(staging) = self.staging.take() {
+            staging.remove(self.appender.home())?;
+        }
         Ok(self.appender.give_up()?)
     }
 }
