@@ -7,20 +7,23 @@ mod error;
 mod fields;
 mod float;
 mod server;
+mod staging;
 mod statement;
 mod writer;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use levada_core::retry::Retry;
+use levada_core::sync::Mutex;
 use levada_core::{BoxError, OnError};
 use levada_runtime::{Sink, SinkContext};
 use serde::Serialize;
 
-pub use database::{Column, Connection, Database, Fault, Found, Refusal, Shape};
+pub use database::{Column, Connection, Database, Fault, Found, Outcome, Refusal, Shape};
 pub use error::PostgresError;
 pub use server::{Server, Session};
+pub use staging::{Epoch, PreparedEpoch};
 pub use statement::{Statement, Table};
 pub use writer::PostgresWriter;
 
@@ -33,7 +36,7 @@ pub use writer::PostgresWriter;
 ///
 /// **Promise.** A row is written at least once: each batch is a transaction of its own, and one whose end was lost with its
 /// connection is repeated. With a key that is effectively once per key. Rows are visible before the job ends, and stay if it
-/// fails. Let the stream be keyed by the key (`key_by`), so that the records of one key come to one subtask, in their order.
+/// fails. With [`exactly_once`](Postgres::exactly_once) they become visible once, when their checkpoint is complete. Let the stream be keyed by the key (`key_by`), so that the records of one key come to one subtask, in their order.
 ///
 /// **Start.** The job does not start unless the server can be reached and the table exists, may be written, and has a unique
 /// index on exactly the key; so also the columns, if they are named. Else the columns are those of the first record, and are
@@ -73,7 +76,7 @@ pub struct Postgres<D = Server> {
     database: Arc<D>,
     settings: Settings,
     /// What was found at the start.
-    shape: OnceLock<Arc<Shape>>,
+    shape: Mutex<Option<Arc<Shape>>>,
 }
 
 #[derive(Clone)]
@@ -81,6 +84,8 @@ pub(crate) struct Settings {
     table: Table,
     key: Vec<String>,
     columns: Option<Vec<String>>,
+    /// The name under which epochs wait for their checkpoints, if they do.
+    sink: Option<String>,
     on_error: OnError,
     retry: Retry,
     batch_records_max: usize,
@@ -98,13 +103,14 @@ impl<D: Database> Postgres<D> {
                 table: Table::new(table.as_ref()),
                 key: Vec::new(),
                 columns: None,
+                sink: None,
                 on_error: OnError::Fail,
                 retry: Retry::exponential(Duration::from_millis(100), seconds(5))
                     .elapsed_max(seconds(60)),
                 batch_records_max: 1_000,
                 batch_bytes_max: 1 << 20,
             },
-            shape: OnceLock::new(),
+            shape: Mutex::new(None),
         }
     }
 
@@ -127,6 +133,35 @@ impl<D: Database> Postgres<D> {
     #[must_use]
     pub fn columns<C: Into<String>>(mut self, columns: impl IntoIterator<Item = C>) -> Self {
         self.settings.columns = Some(columns.into_iter().map(Into::into).collect());
+        self
+    }
+
+    /// Writes every row exactly once, also without a key, in a job with checkpoints: rows wait in a table of their own until
+    /// their checkpoint is complete, and become rows of the table in one transaction for each subtask. Without checkpoints
+    /// that is the end of the job.
+    ///
+    /// The tables `levada_staged` and `levada_epochs` are made in the first schema of the search path, if they are not there.
+    /// `sink` names this sink in them: no other one of any job may have the same name, since a job that starts afresh
+    /// removes what it finds under it. Rows are written twice. Their types are looked at when they are written first; what is
+    /// against a constraint of the table fails the job when they are to become visible, and cannot be left out.
+    ///
+    /// ```no_run
+    /// use levada_connectors::postgres;
+    ///
+    /// # #[derive(serde::Serialize)]
+    /// # struct Hit { url: String }
+    /// let hits = postgres("host=/var/run/postgresql dbname=shop", "hits").exactly_once("hits-of-the-shop");
+    /// # fn is_sink<T>(_: impl levada_runtime::Sink<T>) {}
+    /// # is_sink::<Hit>(hits);
+    /// ```
+    ///
+    /// # Panics
+    /// If the name is empty.
+    #[must_use]
+    pub fn exactly_once(mut self, sink: impl Into<String>) -> Self {
+        let sink = sink.into();
+        assert!(!sink.is_empty(), "a sink has a name");
+        self.settings.sink = Some(sink);
         self
     }
 
@@ -182,9 +217,11 @@ impl Postgres<Server> {
 impl<T: Serialize + Send + 'static, D: Database> Sink<T> for Postgres<D> {
     type Writer = PostgresWriter<D>;
 
-    fn start(&self, _: &SinkContext) -> Result<(), BoxError> {
+    fn start(&self, context: &SinkContext) -> Result<(), BoxError> {
         let settings = &self.settings;
-        let (_, shape) = check::table(&*self.database, &settings.table, &settings.key)?;
+        self.database.begin();
+        let (mut connection, shape) =
+            check::table(&*self.database, &settings.table, &settings.key)?;
         if let Some(columns) = &settings.columns {
             let statement = Statement {
                 table: settings.table.clone(),
@@ -193,14 +230,36 @@ impl<T: Serialize + Send + 'static, D: Database> Sink<T> for Postgres<D> {
             };
             check::columns(&statement, &shape)?;
         }
-        // A sink starts once.
-        let _ = self.shape.set(Arc::new(shape));
+        if let Some(sink) = &settings.sink {
+            let begun = staging::begin(&mut connection, sink, context.is_restored);
+            begun.map_err(|fault| check::connecting(&*self.database, fault))?;
+        }
+        *self.shape.lock() = Some(Arc::new(shape));
+        Ok(())
+    }
+
+    fn recover(
+        &self,
+        pending: Vec<Option<PreparedEpoch>>,
+        context: &SinkContext,
+    ) -> Result<(), BoxError> {
+        let mut connection = None;
+        for prepared in pending.iter().flatten() {
+            let (database, settings) = (&*self.database, &self.settings);
+            staging::publish(database, &mut connection, settings, prepared, context)?;
+        }
+        if let Some(sink) = &self.settings.sink {
+            // What is left belongs to no checkpoint that anybody goes on from.
+            let left = staging::reach(&*self.database, &mut connection)
+                .and_then(|session| session.discard(sink, false));
+            left.map_err(|fault| check::connecting(&*self.database, fault))?;
+        }
         Ok(())
     }
 
     fn open(&self, context: &SinkContext) -> Result<PostgresWriter<D>, BoxError> {
-        let shape = self.shape.get();
-        let shape = Arc::clone(shape.ok_or("the table has not been looked at")?);
+        let shape = self.shape.lock().clone();
+        let shape = shape.ok_or("the table has not been looked at")?;
         let database = Arc::clone(&self.database);
         let (settings, context) = (self.settings.clone(), context.clone());
         Ok(PostgresWriter::new(database, settings, context, shape)?)

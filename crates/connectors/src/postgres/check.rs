@@ -85,7 +85,7 @@ pub(super) fn columns(statement: &Statement, shape: &Shape) -> Result<(), Postgr
 }
 
 /// What a fault means before the job has started: there is no second attempt.
-fn connecting<D: Database>(database: &D, fault: Fault) -> PostgresError {
+pub(super) fn connecting<D: Database>(database: &D, fault: Fault) -> PostgresError {
     let source = match fault {
         Fault::Passing(source) | Fault::Lasting(source) => source,
         Fault::Row(refusal) | Fault::SameRow(refusal) => refusal.into(),

@@ -1,9 +1,11 @@
 //! What the sink asks of a database: the one side is a server, the other the model of a test.
 
 use std::fmt;
+use std::time::Duration;
 
 use levada_core::BoxError;
 
+use super::staging::Epoch;
 use super::statement::{Statement, Table};
 
 /// A database that rows are written to.
@@ -23,6 +25,14 @@ pub trait Database: Send + Sync + 'static {
     /// Where it is, for messages: never with a password.
     fn place(&self) -> String;
 
+    /// A job begins: what an earlier one has cancelled works again.
+    fn begin(&self) {}
+
+    /// Waits, unless the job is cancelled. A model of a test has no reason to.
+    fn pause(&self, delay: Duration) {
+        let _ = delay;
+    }
+
     /// Makes calls that block, now and from here on, come back with [`Fault::Cancelled`]. Called from another thread.
     fn cancel(&self) {}
 }
@@ -41,11 +51,62 @@ pub trait Connection: Send + 'static {
     /// If none was written, or it is not known whether they were ([`Fault::Passing`]).
     fn write(&mut self, statement: &Statement, rows: &str) -> Result<(), Fault>;
 
+    /// Makes the tables for epochs, if they are not there.
+    ///
+    /// # Errors
+    /// If they cannot be made.
+    fn set_up(&mut self) -> Result<(), Fault>;
+
+    /// Keeps rows of an epoch, all or none, where they are no rows of the table yet. A part with the same number that is kept
+    /// already stays: it is the same one.
+    ///
+    /// # Errors
+    /// As those of [`write`](Self::write), as far as the types of the columns are concerned.
+    fn stage(
+        &mut self,
+        statement: &Statement,
+        epoch: &Epoch,
+        part: i64,
+        rows: &str,
+    ) -> Result<(), Fault>;
+
+    /// Makes the parts of an epoch rows of the table, in their order and in one transaction, which notes that it has happened
+    /// and removes them. Does nothing if it has happened.
+    ///
+    /// # Errors
+    /// If it has not happened, or it is not known whether it has ([`Fault::Passing`]).
+    fn publish(
+        &mut self,
+        statement: &Statement,
+        epoch: &Epoch,
+        parts: i64,
+    ) -> Result<Outcome, Fault>;
+
+    /// Removes all parts of a sink, and what is noted of its epochs too if `forget` is set.
+    ///
+    /// # Errors
+    /// If they cannot be removed.
+    fn discard(&mut self, sink: &str, forget: bool) -> Result<(), Fault>;
+
     /// Whether a value could be stored in a column, as far as its type is concerned. Writes nothing.
     ///
     /// # Errors
     /// If it could not.
     fn convert(&mut self, statement: &Statement, column: &str, row: &str) -> Result<(), Fault>;
+}
+
+/// What came of publishing an epoch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Outcome {
+    /// It has become rows.
+    Done,
+    /// It had become rows before.
+    WasDone,
+    /// Parts of it are not there, and nothing has happened.
+    Missing {
+        /// How many are there.
+        found: i64,
+    },
 }
 
 /// What was found where a table should be.

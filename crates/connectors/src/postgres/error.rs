@@ -6,6 +6,7 @@ use std::time::Duration;
 use levada_core::BoxError;
 
 use super::database::Refusal;
+use super::staging::Epoch;
 use super::statement::Table;
 
 /// The most bytes of a record, and of what the server says of it, that a message shows.
@@ -112,6 +113,17 @@ pub enum PostgresError {
         /// Why.
         source: BoxError,
     },
+    /// An epoch that a checkpoint has prepared is not in the database.
+    LostEpoch {
+        /// The table.
+        table: Table,
+        /// The epoch.
+        epoch: Box<Epoch>,
+        /// How many parts it had.
+        parts: i64,
+        /// How many are there.
+        found: i64,
+    },
     /// The database has been away for too long.
     GaveUp {
         /// Where the server should be.
@@ -204,6 +216,17 @@ impl fmt::Display for PostgresError {
                 write!(f, "the table {table} does not take the record {record}")
             }
             Self::Failed { table, .. } => write!(f, "cannot write to the table {table}"),
+            Self::LostEpoch {
+                table,
+                epoch,
+                parts,
+                found,
+            } => write!(
+                f,
+                "epoch {} of subtask {} for the table {table} is lost: the checkpoint has prepared it, and {found} of its \
+                 {parts} batches are in levada_staged under sink '{}', run '{}'",
+                epoch.number, epoch.subtask, epoch.sink, epoch.run
+            ),
             Self::GaveUp {
                 place,
                 attempts,

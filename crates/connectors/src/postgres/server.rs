@@ -19,8 +19,9 @@ use tokio_postgres::error::DbError;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row};
 
-use super::database::{Column, Connection, Database, Fault, Found, Refusal, Shape};
+use super::database::{Column, Connection, Database, Fault, Found, Outcome, Refusal, Shape};
 use super::error::{PostgresError, cut};
+use super::staging::Epoch;
 use super::statement::{Statement, Table};
 
 /// How long a connection may take, unless the connection string says so.
@@ -160,6 +161,21 @@ impl Database for Server {
         place
     }
 
+    fn pause(&self, delay: Duration) {
+        let mut cancelled = self.cancelled.subscribe();
+        let Ok(runtime) = Builder::new_current_thread().enable_time().build() else {
+            return;
+        };
+        runtime.block_on(async {
+            // A cancel ends it.
+            let _ = unless(&mut cancelled, tokio::time::sleep(delay)).await;
+        });
+    }
+
+    fn begin(&self) {
+        self.cancelled.send_replace(false);
+    }
+
     fn cancel(&self) {
         self.cancelled.send_replace(true);
     }
@@ -171,9 +187,18 @@ impl Session {
         wait(&self.runtime, &self.client, &mut self.cancelled, answer)
     }
 
+    fn execute(&mut self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, Fault> {
+        let answer = self.client.execute(sql, parameters);
+        wait(&self.runtime, &self.client, &mut self.cancelled, answer)
+    }
+
+    fn simple(&mut self, sql: &str) -> Result<(), Fault> {
+        let answer = self.client.batch_execute(sql);
+        wait(&self.runtime, &self.client, &mut self.cancelled, answer)
+    }
+
     /// The statement of that text, prepared once.
-    fn prepare(&mut self, statement: &Statement) -> Result<tokio_postgres::Statement, Fault> {
-        let sql = statement.sql();
+    fn prepare(&mut self, sql: String) -> Result<tokio_postgres::Statement, Fault> {
         if let Some((text, prepared)) = &self.prepared
             && *text == sql
         {
@@ -214,10 +239,74 @@ impl Connection for Session {
     }
 
     fn write(&mut self, statement: &Statement, rows: &str) -> Result<(), Fault> {
-        let prepared = self.prepare(statement)?;
+        let prepared = self.prepare(statement.sql())?;
         let parameters: [&(dyn ToSql + Sync); 1] = [&rows];
         let answer = self.client.execute(&prepared, &parameters);
         wait(&self.runtime, &self.client, &mut self.cancelled, answer)?;
+        Ok(())
+    }
+
+    fn set_up(&mut self) -> Result<(), Fault> {
+        self.simple(SET_UP)
+    }
+
+    fn stage(
+        &mut self,
+        statement: &Statement,
+        Epoch {
+            sink,
+            run,
+            subtask,
+            number,
+        }: &Epoch,
+        part: i64,
+        rows: &str,
+    ) -> Result<(), Fault> {
+        let prepared = self.prepare(statement.staging())?;
+        let parameters: [&(dyn ToSql + Sync); 6] = [sink, run, subtask, number, &part, &rows];
+        let answer = self.client.execute(&prepared, &parameters);
+        wait(&self.runtime, &self.client, &mut self.cancelled, answer)?;
+        Ok(())
+    }
+
+    fn publish(
+        &mut self,
+        statement: &Statement,
+        Epoch {
+            sink,
+            run,
+            subtask,
+            number,
+        }: &Epoch,
+        parts: i64,
+    ) -> Result<Outcome, Fault> {
+        // A second one that runs at the same time waits here for the first one's end.
+        self.simple("BEGIN")?;
+        let is_new = self.execute(NOTE, &[sink, run, subtask, number])? > 0;
+        if !is_new {
+            self.simple("ROLLBACK")?;
+            return Ok(Outcome::WasDone);
+        }
+        let found = self.query(COUNT, &[sink, run, subtask, number])?;
+        let found: i64 = found.first().map_or(0, |row| row.get(0));
+        if found != parts {
+            self.simple("ROLLBACK")?;
+            return Ok(Outcome::Missing { found });
+        }
+        let publication = statement.publication();
+        for part in 0..parts {
+            self.execute(&publication, &[sink, run, subtask, number, &part])?;
+        }
+        self.execute(REMOVE, &[sink, run, subtask, number])?;
+        self.simple("COMMIT")?;
+        Ok(Outcome::Done)
+    }
+
+    fn discard(&mut self, sink: &str, forget: bool) -> Result<(), Fault> {
+        self.execute("DELETE FROM levada_staged WHERE sink = $1", &[&sink])?;
+        if forget {
+            self.execute("DELETE FROM levada_epochs WHERE sink = $1", &[&sink])?;
+        }
         Ok(())
     }
 
@@ -226,6 +315,22 @@ impl Connection for Session {
         Ok(())
     }
 }
+
+/// The tables of epochs.
+const SET_UP: &str = "CREATE TABLE IF NOT EXISTS levada_epochs (sink text, run text, subtask int, epoch bigint NOT NULL, \
+    PRIMARY KEY (sink, run, subtask)); \
+    CREATE TABLE IF NOT EXISTS levada_staged (sink text, run text, subtask int, epoch bigint, part bigint, \
+    rows text NOT NULL, PRIMARY KEY (sink, run, subtask, epoch, part))";
+
+/// Notes that an epoch has become rows; no row if it has been noted.
+const NOTE: &str = "INSERT INTO levada_epochs AS noted (sink, run, subtask, epoch) VALUES ($1, $2, $3, $4) \
+    ON CONFLICT (sink, run, subtask) DO UPDATE SET epoch = EXCLUDED.epoch WHERE noted.epoch < EXCLUDED.epoch";
+
+const COUNT: &str = "SELECT count(*) FROM levada_staged \
+    WHERE sink = $1 AND run = $2 AND subtask = $3 AND epoch = $4";
+
+const REMOVE: &str =
+    "DELETE FROM levada_staged WHERE sink = $1 AND run = $2 AND subtask = $3 AND epoch = $4";
 
 /// A table by its quoted name, and what the user may do to it.
 const TABLE: &str = "SELECT c.oid, has_any_column_privilege(c.oid, 'INSERT'), \

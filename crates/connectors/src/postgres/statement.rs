@@ -67,10 +67,34 @@ impl Statement {
     /// The statement, with the rows as its one parameter: a JSON array as text.
     #[must_use]
     pub fn sql(&self) -> String {
+        self.insert("$1::text")
+    }
+
+    /// Keeps the rows of a part, once the database has converted them: sink, run, subtask, epoch, part, rows.
+    #[must_use]
+    pub fn staging(&self) -> String {
+        format!(
+            "WITH converted AS MATERIALIZED (SELECT count(*) FROM jsonb_populate_recordset(NULL::{}, $6::text::jsonb)) \
+             INSERT INTO levada_staged (sink, run, subtask, epoch, part, rows) SELECT $1, $2, $3, $4, $5, $6::text FROM \
+             converted ON CONFLICT DO NOTHING",
+            self.table.quoted()
+        )
+    }
+
+    /// Makes a part rows of the table: sink, run, subtask, epoch, part.
+    #[must_use]
+    pub fn publication(&self) -> String {
+        let part = "(SELECT rows FROM levada_staged WHERE sink = $1 AND run = $2 AND subtask = $3 AND epoch = $4 AND \
+                    part = $5)";
+        self.insert(part)
+    }
+
+    /// Inserts the rows of a text.
+    fn insert(&self, rows: &str) -> String {
         let table = self.table.quoted();
         let columns = list(&self.columns);
         let insert = format!(
-            "INSERT INTO {table} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, $1::text::jsonb)"
+            "INSERT INTO {table} ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, {rows}::jsonb)"
         );
         if self.key.is_empty() {
             return insert;

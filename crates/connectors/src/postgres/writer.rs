@@ -24,6 +24,7 @@ use super::batch::{Batch, Encoder};
 use super::check;
 use super::database::{Connection, Database, Fault, Refusal, Shape};
 use super::error::{PostgresError, cut};
+use super::staging::{self, Epoch, PreparedEpoch};
 use super::statement::Statement;
 
 /// Writes rows in one subtask.
@@ -46,6 +47,10 @@ pub struct PostgresWriter<D: Database> {
     /// Cancelled or failed: nothing more is sent.
     stopped: bool,
     skipped: Skipped,
+    /// The epoch that is being written, if epochs wait for their checkpoints.
+    epoch: Option<Epoch>,
+    /// Batches of it that are in the database.
+    staged: i64,
 }
 
 /// A batch that could not be written for now.
@@ -63,6 +68,12 @@ impl<D: Database> PostgresWriter<D> {
         shape: Arc<Shape>,
     ) -> Result<Self, PostgresError> {
         let skipped = Skipped::by_writer(&context);
+        let epoch = settings.sink.as_ref().map(|sink| Epoch {
+            sink: sink.clone(),
+            run: context.run.to_string(),
+            subtask: i32::try_from(context.subtask).expect("subtasks are fewer"),
+            number: 0,
+        });
         let mut writer = Self {
             database,
             settings,
@@ -77,6 +88,8 @@ impl<D: Database> PostgresWriter<D> {
             awaited: false,
             stopped: false,
             skipped,
+            epoch,
+            staged: 0,
         };
         if let Some(columns) = writer.settings.columns.clone() {
             writer.set_columns(columns, true)?;
@@ -177,7 +190,15 @@ impl<D: Database> PostgresWriter<D> {
             Some(connection) => connection,
             none => none.insert(self.database.connect()?),
         };
-        connection.write(statement, &self.batch.array(part))
+        let rows = self.batch.array(part);
+        match &self.epoch {
+            None => connection.write(statement, &rows)?,
+            Some(epoch) => {
+                connection.stage(statement, epoch, self.staged, &rows)?;
+                self.staged += 1;
+            }
+        }
+        Ok(())
     }
 
     /// A part was refused: halves it, or says what is wrong with its one row.
@@ -285,7 +306,8 @@ impl<D: Database> PostgresWriter<D> {
 }
 
 impl<T: Serialize, D: Database> Writer<T> for PostgresWriter<D> {
-    type Pending = ();
+    /// The epoch, if it has rows and waits for its checkpoint.
+    type Pending = Option<PreparedEpoch>;
 
     fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
         if !self.parts.is_empty() && !self.send()? {
@@ -321,13 +343,37 @@ impl<T: Serialize, D: Database> Writer<T> for PostgresWriter<D> {
         Ok(drained)
     }
 
-    fn prepare(&mut self) -> Result<(), BoxError> {
+    fn prepare(&mut self) -> Result<Option<PreparedEpoch>, BoxError> {
         debug_assert!(self.batch.len() == 0, "it was asked whether it is drained");
-        Ok(())
+        let Some(epoch) = &mut self.epoch else {
+            return Ok(None);
+        };
+        let prepared = PreparedEpoch {
+            epoch: epoch.clone(),
+            parts: std::mem::take(&mut self.staged),
+            columns: self
+                .statement
+                .iter()
+                .flat_map(|it| it.columns.clone())
+                .collect(),
+        };
+        epoch.number += 1;
+        Ok(Some(prepared).filter(|prepared| prepared.parts > 0))
     }
 
-    fn commit(&mut self, (): ()) -> Result<(), BoxError> {
-        Ok(())
+    fn commit(&mut self, pending: Option<PreparedEpoch>) -> Result<(), BoxError> {
+        let Some(prepared) = pending else {
+            return Ok(());
+        };
+        let (database, settings) = (&*self.database, &self.settings);
+        let connection = &mut self.connection;
+        Ok(staging::publish(
+            database,
+            connection,
+            settings,
+            &prepared,
+            &self.context,
+        )?)
     }
 
     fn abort(&mut self) -> Result<(), BoxError> {

@@ -2,11 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use levada::connectors::postgres::{
-    Column, Connection, Database, Fault, Found, Refusal, Shape, Statement, Table,
+    Column, Connection, Database, Epoch, Fault, Found, Outcome, Refusal, Shape, Statement, Table,
 };
 use levada_core::random::SplitMix64;
 use serde_json::{Map, Value};
@@ -43,6 +43,9 @@ pub(crate) struct State {
     pub(crate) same_row: u64,
     /// Called for each row that is written, with the one it replaces.
     pub(crate) watch: Watch,
+    /// Batches that wait for their epoch, and the epochs that have become rows.
+    pub(crate) staged: BTreeMap<(Epoch, i64), String>,
+    pub(crate) published: BTreeSet<Epoch>,
 }
 
 pub(crate) fn column(name: &str, kind: &str) -> Column {
@@ -79,6 +82,8 @@ impl Model {
             refused: 0,
             same_row: 0,
             watch: Box::new(|_, _| {}),
+            staged: BTreeMap::new(),
+            published: BTreeSet::new(),
         })))
     }
 
@@ -204,6 +209,31 @@ pub(crate) struct Session {
     lost: bool,
 }
 
+impl Session {
+    /// Does something that may be lost before or after it has happened.
+    fn transaction<R>(
+        &mut self,
+        act: impl FnOnce(&mut State) -> Result<R, Fault>,
+    ) -> Result<R, Fault> {
+        assert!(!self.lost, "a lost connection is not used again");
+        let mut state = self.state.lock().unwrap();
+        if state.loses() {
+            state.lost_before += 1;
+            self.lost = true;
+            return Err(Fault::Passing("connection reset before the commit".into()));
+        }
+        let done = act(&mut state)?;
+        if state.loses() {
+            state.lost_after += 1;
+            self.lost = true;
+            // The server may be away for a while.
+            state.refusals = state.random.below(4);
+            return Err(Fault::Passing("connection reset after the commit".into()));
+        }
+        Ok(done)
+    }
+}
+
 impl Connection for Session {
     fn look(&mut self, table: &Table) -> Result<Found, Fault> {
         let state = self.state.lock().unwrap();
@@ -216,21 +246,64 @@ impl Connection for Session {
     }
 
     fn write(&mut self, statement: &Statement, rows: &str) -> Result<(), Fault> {
-        assert!(!self.lost, "a lost connection is not used again");
+        self.transaction(|state| state.write(statement, rows))
+    }
+
+    fn set_up(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn stage(&mut self, _: &Statement, epoch: &Epoch, part: i64, rows: &str) -> Result<(), Fault> {
+        self.transaction(|state| {
+            let all: Vec<Row> = serde_json::from_str(rows).unwrap();
+            // As the database converts them: constraints are looked at later.
+            let refusals = all.iter().filter_map(|row| state.refusal(row));
+            let mut types = refusals.filter(|refusal| refusal.code.starts_with("22"));
+            if let Some(refusal) = types.next() {
+                return Err(Fault::Row(Box::new(refusal)));
+            }
+            let place = (epoch.clone(), part);
+            state.staged.entry(place).or_insert_with(|| rows.to_owned());
+            Ok(())
+        })
+    }
+
+    fn publish(
+        &mut self,
+        statement: &Statement,
+        epoch: &Epoch,
+        parts: i64,
+    ) -> Result<Outcome, Fault> {
+        self.transaction(|state| {
+            if state.published.contains(epoch) {
+                return Ok(Outcome::WasDone);
+            }
+            let staged = state.staged.iter();
+            let staged = staged.filter(|((of, _), _)| of == epoch);
+            let rows: Vec<_> = staged.map(|(_, rows)| rows.clone()).collect();
+            if rows.len() as i64 != parts {
+                let found = rows.len() as i64;
+                return Ok(Outcome::Missing { found });
+            }
+            let before = state.rows.clone();
+            for rows in rows {
+                if let Err(fault) = state.write(statement, &rows) {
+                    state.rows = before;
+                    return Err(fault);
+                }
+            }
+            state.staged.retain(|(of, _), _| of != epoch);
+            state.published.insert(epoch.clone());
+            Ok(Outcome::Done)
+        })
+    }
+
+    fn discard(&mut self, sink: &str, forget: bool) -> Result<(), Fault> {
         let mut state = self.state.lock().unwrap();
-        if state.loses() {
-            state.lost_before += 1;
-            self.lost = true;
-            return Err(Fault::Passing("connection reset before the commit".into()));
-        }
-        state.write(statement, rows)?;
-        if state.loses() {
-            state.lost_after += 1;
-            self.lost = true;
-            // The server may be away for a while.
-            state.refusals = state.random.below(4);
-            return Err(Fault::Passing("connection reset after the commit".into()));
-        }
+        state.staged.retain(|(epoch, _), _| epoch.sink != sink);
+        state
+            .published
+            .retain(|epoch| !forget || epoch.sink != sink);
         Ok(())
     }
 
