@@ -61,8 +61,8 @@ pub struct Ahead {
     pub channel: u32,
     /// The barrier.
     pub barrier: u64,
-    /// The number of the first batch that comes after the barrier in the order in which they were sent. Of the batches before
-    /// it those that have been delivered are here, or have been received; the sender has saved the others.
+    /// The number of the first batch that is not the receiver's to save: it comes after the barrier in the order in which they
+    /// were sent, or had not been delivered and was saved by the sender. All before it are here, or have been received.
     pub before: u64,
 }
 
@@ -448,7 +448,7 @@ impl<T> Port<T> {
         }
     }
 
-    /// Sends a barrier ahead of everything; it belongs before the batch of this number.
+    /// Sends a barrier ahead of everything; the receiver saves what comes before the batch of this number.
     pub(crate) fn ahead(&self, barrier: u64, before: u64) {
         let mut state = self.shared.state.lock();
         state.ahead.push_back(Ahead {

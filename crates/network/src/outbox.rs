@@ -303,7 +303,11 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
             if !saved.is_empty() && !fault!("queue-unsaved") {
                 save(index, saved);
             }
-            channel.port.ahead(barrier, channel.barrier.1);
+            // Those that waited here may be delivered before the receiver looks; they have been saved.
+            let delivered = channel.sequence - u64::from(channel.backlog);
+            channel
+                .port
+                .ahead(barrier, delivered.min(channel.barrier.1));
         }
         Ok(())
     }

@@ -13,6 +13,12 @@ pub struct Unread<T> {
 }
 
 impl<T> Unread<T> {
+    /// Records that came on no channel.
+    #[must_use]
+    pub fn new(entries: Vec<Entry<T>>) -> Self {
+        Self::of(Entries::Owned(entries))
+    }
+
     pub(crate) fn of(entries: Entries<T>) -> Self {
         Self {
             entries,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
-use levada_core::BoxError;
 use levada_core::sync::Mutex;
+use levada_core::{BoxError, Wake};
 use levada_runtime::{Drain, Sink, SinkContext, Writer};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -17,10 +17,19 @@ use serde::{Deserialize, Serialize};
 #[must_use]
 pub fn ledger<T>() -> (LedgerSink<T>, Ledger<T>) {
     let epochs = Arc::default();
+    let dam = Arc::default();
     let ledger = Ledger {
         epochs: Arc::clone(&epochs),
+        dam: Arc::clone(&dam),
     };
-    (LedgerSink { epochs }, ledger)
+    (LedgerSink { epochs, dam }, ledger)
+}
+
+/// Holds records up, and knows whom to wake when it does no more.
+#[derive(Default)]
+struct Dam {
+    is_closed: bool,
+    writers: Vec<Arc<dyn Wake>>,
 }
 
 type Epochs<T> = Arc<Mutex<BTreeMap<Name, Vec<T>>>>;
@@ -31,12 +40,14 @@ type Name = (String, usize, u64);
 /// The sink made by [`ledger`].
 pub struct LedgerSink<T> {
     epochs: Epochs<T>,
+    dam: Arc<Mutex<Dam>>,
 }
 
 impl<T> Clone for LedgerSink<T> {
     fn clone(&self) -> Self {
         Self {
             epochs: Arc::clone(&self.epochs),
+            dam: Arc::clone(&self.dam),
         }
     }
 }
@@ -44,6 +55,23 @@ impl<T> Clone for LedgerSink<T> {
 /// What has been committed.
 pub struct Ledger<T> {
     epochs: Epochs<T>,
+    dam: Arc<Mutex<Dam>>,
+}
+
+impl<T> Ledger<T> {
+    /// Takes no more records, until [`release`](Self::release).
+    pub fn hold(&self) {
+        self.dam.lock().is_closed = true;
+    }
+
+    /// Takes records again.
+    pub fn release(&self) {
+        let mut dam = self.dam.lock();
+        dam.is_closed = false;
+        let writers = std::mem::take(&mut dam.writers);
+        drop(dam);
+        writers.iter().for_each(|writer| writer.wake());
+    }
 }
 
 impl<T: Clone + Ord> Ledger<T> {
@@ -66,6 +94,8 @@ impl<T: Clone + Ord> Ledger<T> {
 /// Writes to a ledger.
 pub struct LedgerWriter<T> {
     epochs: Epochs<T>,
+    dam: Arc<Mutex<Dam>>,
+    waker: Arc<dyn Wake>,
     run: Arc<str>,
     subtask: usize,
     number: u64,
@@ -88,6 +118,8 @@ where
     fn open(&self, context: &SinkContext) -> Result<LedgerWriter<T>, BoxError> {
         Ok(LedgerWriter {
             epochs: Arc::clone(&self.epochs),
+            dam: Arc::clone(&self.dam),
+            waker: Arc::clone(&context.waker),
             run: Arc::clone(&context.run),
             subtask: context.subtask,
             number: 0,
@@ -103,7 +135,13 @@ where
     type Pending = Epoch<T>;
 
     fn write(&mut self, records: &mut impl Drain<T>) -> Result<(), BoxError> {
-        self.records.extend(records);
+        let mut dam = self.dam.lock();
+        if dam.is_closed {
+            dam.writers.push(Arc::clone(&self.waker));
+        } else {
+            drop(dam);
+            self.records.extend(records);
+        }
         Ok(())
     }
 

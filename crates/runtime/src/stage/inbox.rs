@@ -11,7 +11,7 @@ use crate::error::Failure;
 use crate::metrics::OperatorCounters;
 use crate::push::{Downstream, Ending, Push, Read, Signal, Visitor};
 use crate::stage::barriers::Barriers;
-use crate::stage::{Confluence, Progress, Replay, Replayed, Said, Stage};
+use crate::stage::{Confluence, Progress, Replay, Said, Stage};
 use crate::turn::Turn;
 
 /// The operator behind the gates: one that takes records, or one that only reads them.
@@ -34,13 +34,6 @@ impl<W> Input<W> {
         match self {
             Self::Push(chain, clone) => chain.push_all(unread, *clone, turn),
             Self::Read(chain) => chain.read_all(unread, turn),
-        }
-    }
-
-    fn run_one(&mut self, record: W, turn: &mut Turn) -> Room {
-        match self {
-            Self::Push(chain, _) => chain.push(record, turn),
-            Self::Read(chain) => chain.read(&record, turn),
         }
     }
 }
@@ -235,24 +228,26 @@ impl<W: Exchange> InboxStage<W> {
     fn go_back(&mut self, turn: &mut Turn) -> Room {
         turn.set_born(turn.now());
         self.input.chain().mark(turn);
-        while let Some(element) = self.replay.next() {
-            match element {
-                Replayed::Record(entry) => {
-                    self.counters.records_in.add(1);
-                    turn.timestamp = entry.timestamp;
-                    let room = self.input.run_one(entry.record, turn);
-                    if room.and(turn.spend()).is_full() {
-                        return Room::Full;
-                    }
-                }
-                Replayed::Said(said) => {
-                    self.say(said, turn);
-                    // Whether there is room is asked again before anything follows.
-                    return Room::Free;
-                }
+        let mut room = Room::Free;
+        while !room.is_full() {
+            let (input, counters) = (&mut self.input, &self.counters);
+            let any = self.replay.read(|unread| {
+                let before = unread.rest().len();
+                room = input.run(unread, turn);
+                counters
+                    .records_in
+                    .add((before - unread.rest().len()) as u64);
+            });
+            if any {
+                continue;
             }
+            // Whether there is room is asked again before anything follows a word about time.
+            if let Some(said) = self.replay.hear() {
+                self.say(said, turn);
+            }
+            return Room::Free;
         }
-        Room::Free
+        room
     }
 
     /// Goes on with the batch in hand. Once all of it is read it goes back, whether or not there is room for more.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use levada_core::codec::CodecError;
 use levada_core::{Exchange, KeyGroup, Timestamp};
 use levada_graph::Pattern;
-use levada_network::{Entry, InFlight, Saved, Watermark, in_flight};
+use levada_network::{Entry, InFlight, Saved, Unread, Watermark, in_flight};
 
 use crate::checkpoint::ChannelName;
 use crate::stage::confluence::{Confluence, Said};
@@ -76,6 +76,8 @@ pub(crate) struct Replay<T> {
     edges: Vec<usize>,
     /// Channel by channel, in their order.
     waiting: VecDeque<(usize, InFlight<T>)>,
+    /// Records of a channel that are being read, before those that wait.
+    in_hand: Option<(usize, Unread<T>)>,
     time: Confluence,
 }
 
@@ -84,6 +86,9 @@ pub(crate) enum Replayed<T> {
     Record(Entry<T>),
     Said(Said),
 }
+
+/// Records that are read in one go.
+const BATCH_RECORDS: usize = 256;
 
 /// From this number on, producers stand for channels of the checkpoint before.
 const FIRST_OF_BEFORE: u32 = 1 << 31;
@@ -96,6 +101,7 @@ impl<T> Replay<T> {
             group_of,
             edges: Vec::new(),
             waiting: VecDeque::new(),
+            in_hand: None,
             time: Confluence::new(0),
         }
     }
@@ -105,7 +111,35 @@ impl<T> Replay<T> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.waiting.is_empty() && self.in_hand.is_none()
+    }
+
+    /// Lets records be read, if those are what comes next, as many as are of one channel; false if they are not. What is not
+    /// read stays.
+    pub(crate) fn read(&mut self, read: impl FnOnce(&mut Unread<T>)) -> bool {
+        if self.in_hand.is_none() {
+            let Some((channel, InFlight::Record(_))) = self.waiting.front() else {
+                return false;
+            };
+            let channel = *channel;
+            let mut entries = Vec::new();
+            while entries.len() < BATCH_RECORDS
+                && let Some((_, InFlight::Record(entry))) =
+                    self.waiting.pop_front_if(|(of, next)| {
+                        *of == channel && matches!(next, InFlight::Record(_))
+                    })
+            {
+                entries.push(entry);
+            }
+            self.in_hand = Some((channel, Unread::new(entries)));
+        }
+        if let Some((_, unread)) = &mut self.in_hand {
+            read(unread);
+            if unread.is_done() {
+                self.in_hand = None;
+            }
+        }
+        true
     }
 
     /// How far the input was, once all has been replayed; none if there was nothing.
@@ -115,6 +149,20 @@ impl<T> Replay<T> {
         }
         self.edges.clear();
         Some(self.time.said().at)
+    }
+
+    /// What is said of event time before the next record.
+    pub(crate) fn hear(&mut self) -> Option<Said> {
+        let is_word =
+            |(_, element): &mut (usize, InFlight<T>)| matches!(element, InFlight::Watermark(_));
+        while let Some((channel, element)) = self.waiting.pop_front_if(is_word) {
+            if let InFlight::Watermark(watermark) = element
+                && let Some(said) = self.time.hear(channel, watermark)
+            {
+                return Some(said);
+            }
+        }
+        None
     }
 
     /// The next element that matters.
@@ -165,7 +213,7 @@ impl<T: Exchange> Replays for Replay<T> {
     }
 
     fn save(&self) -> Result<Vec<(ChannelName, Watermark, Saved)>, CodecError> {
-        if self.waiting.is_empty() {
+        if self.is_empty() {
             return Ok(Vec::new());
         }
         let mut channels: Vec<_> = (self.edges.iter().enumerate())
@@ -175,6 +223,9 @@ impl<T: Exchange> Replays for Replay<T> {
                 (channel, self.time.channel(number), Saved::new())
             })
             .collect();
+        if let Some((channel, unread)) = &self.in_hand {
+            channels[*channel].2.add(unread.rest(), None)?;
+        }
         for (channel, element) in &self.waiting {
             let saved = &mut channels[*channel].2;
             match element {

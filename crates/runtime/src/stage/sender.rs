@@ -45,11 +45,11 @@ impl<T: Exchange, R: Routing<T>> Sender<T, R> {
 
 impl<T: Exchange, R: Routing<T>> Downstream for Sender<T, R> {
     fn resume(&mut self, turn: &mut Turn) -> Room {
-        let mut room = self.outbox.resume();
-        if room.is_full() && turn.is_clearing() {
-            room = self.outbox.make_room();
+        if turn.is_clearing() {
+            // What waits here is saved where it is; more is taken as long as there is overdraft.
+            return Room::Free;
         }
-        if room.is_full() {
+        if self.outbox.resume().is_full() {
             return self.look_for_failure(turn);
         }
         Room::Free
@@ -103,7 +103,7 @@ impl<T: Exchange, R: Routing<T>> Push<T> for Sender<T, R> {
         match self.outbox.push(record, turn.stamp()) {
             Taken::Open => Room::Free,
             Taken::Sealed => turn.spend_sealed(),
-            Taken::Full if turn.is_clearing() => self.resume(turn),
+            Taken::Full if turn.is_clearing() => self.outbox.make_room(),
             Taken::Full => self.look_for_failure(turn),
         }
     }
