@@ -274,6 +274,68 @@ fn many_windows_at_once_fire_in_slices_and_survive_a_restore_half_way() {
     }
 }
 
+/// A window of very many keys has fired for some of them when it is saved. By the time it is written, all is over and its
+/// slices are forgotten.
+#[test]
+fn a_great_window_is_saved_half_way_while_it_fires_to_its_end() {
+    const KEYS: u64 = 20_000;
+    let counts = |events: Stream<u64>| {
+        events
+            .key_by(|n| n % KEYS)
+            .window(sliding(millis(10), millis(5)))
+            .count("counts")
+    };
+    let simulation = |seed, parallelism| Simulation::new(seed).parallelism(parallelism);
+    let mut harness = Harness::new(&simulation(7, 2), counts).unwrap();
+    harness.push_at((0..KEYS).map(|n| (n, 7)));
+    harness.checkpoint(0).unwrap();
+    harness.feed_watermark(100);
+    let mut rows = Vec::new();
+    while rows.len() < KEYS as usize / 3 {
+        harness.simulated().step();
+        rows.extend(harness.output());
+    }
+    let first = rows.len();
+    assert!(first < KEYS as usize, "{first} at once");
+    let snapshot = harness.checkpoint(1_000).unwrap();
+    assert_eq!(harness.output_watermarks(), [Timestamp(100)]);
+    let mut restored = Harness::restored(&simulation(8, 3), &snapshot, counts).unwrap();
+    restored.watermark(100);
+    rows.extend(restored.output());
+    rows.sort_unstable();
+    assert_eq!(rows.len() as u64, 2 * KEYS, "{first} before");
+    rows.dedup();
+    assert_eq!(rows.len() as u64, 2 * KEYS, "no window fires twice");
+}
+
+#[test]
+fn windows_that_are_gone_are_in_no_restored_state() {
+    for slide in [5, 10] {
+        let counts = |events: Stream<u64>| {
+            let windows = sliding(millis(10), millis(slide));
+            events.key_by(|n| n % 50).window(windows).count("counts")
+        };
+        let saved = |harness: &mut Harness<_, _>| -> usize {
+            let snapshot = harness.snapshot().unwrap();
+            snapshot.groups("counts").map(|(_, bytes)| bytes).sum()
+        };
+        let mut harness = Harness::new(&Simulation::new(1), counts).unwrap();
+        for at in 0..20 {
+            harness.push_at((0..50).map(|n| (n, at * 10)));
+            harness.checkpoint(0).unwrap();
+            harness.watermark(at * 10);
+        }
+        let chain = harness.checkpoint(0).unwrap();
+        let expected = saved(&mut harness);
+        let simulation = Simulation::new(2).parallelism(3);
+        let mut restored = Harness::restored(&simulation, &chain, counts).unwrap();
+        let found = saved(&mut restored);
+        assert!(found <= expected, "{found} of {expected} bytes");
+        drop(harness.output());
+        assert_eq!(restored.finish().len(), harness.finish().len());
+    }
+}
+
 /// What may come without event time must not come here.
 #[test]
 fn a_record_without_event_time_is_refused_by_name() {

@@ -470,3 +470,49 @@ fn pass_over<K, V>(entries: &mut Shards<Entry<K, V>>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::saving::rows_in;
+    use crate::{KeyedState, KeyedTable};
+
+    use super::*;
+
+    #[test]
+    fn after_the_last_epoch_comes_the_first() {
+        let mut table = KeyedTable::<u8, u8>::new(0..128, 1);
+        let change = |table: &mut KeyedTable<u8, u8>, key| {
+            let made = table.get_or_insert(&key, || Ok::<_, ()>((KeyGroup(0), 0)));
+            *made.unwrap() += 1;
+        };
+        let save = |table: &mut KeyedTable<u8, u8>, checkpoint: u64| {
+            let base = Some(checkpoint - 1);
+            let saving = Saving {
+                checkpoint,
+                base,
+                confirmed: base,
+            };
+            let mut rows = Rows::with_room(usize::MAX);
+            table.begin(&saving, &mut rows).unwrap();
+            while !table.save(&mut rows).unwrap() {}
+            let kinds = rows_in(rows.bytes()).map(|row| row.unwrap().kind);
+            let mut counts = [0; 3];
+            kinds.for_each(|kind| counts[kind as usize] += 1);
+            counts
+        };
+        for key in 0..10 {
+            change(&mut table, key);
+        }
+        table.saver.epoch = Mark::EPOCH_MAX - 2;
+        assert_eq!(save(&mut table, 1), [128, 10, 0]);
+        change(&mut table, 1);
+        table.remove(&2);
+        assert_eq!(save(&mut table, 2), [0, 1, 1]);
+        change(&mut table, 1);
+        table.remove(&3);
+        assert_eq!(save(&mut table, 3), [128, 8, 0]);
+        change(&mut table, 4);
+        table.remove(&5);
+        assert_eq!(save(&mut table, 4), [0, 1, 1]);
+    }
+}
