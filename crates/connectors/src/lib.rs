@@ -13,15 +13,17 @@
 //! | [`tcp_lines`] | lines from a server | goes on with what is sent next |
 //! | [`tcp_listen`] | lines from whoever connects | goes on with what is sent next |
 //! | `http_source` | records that others POST (feature `http`) | goes on with what is sent next |
-//! | [`files`] | parts of a directory, renamed when the job commits | |
-//! | [`log_sink`] | a log on disk, visible when the job commits | |
-//! | [`stdout`] | lines, at once | |
-//! | [`tcp_sink`] | lines to a server, at once | |
-//! | `http_sink` | to a server, in batches (feature `http`) | |
-//! | [`sink_channel`] | to other threads, at once | |
-//! | [`for_each`] | to a closure, at once | |
-//! | `postgres` (feature) | rows of a table, at once | |
-//! | [`into_sink`] | into a sink of the `futures` crates, at once | |
+//! | [`files`] | parts of a directory, renamed when their checkpoint is complete | exactly once |
+//! | [`log_sink`] | a log on disk, visible when the checkpoint is complete | exactly once |
+//! | [`stdout`] | lines, at once | at least once |
+//! | [`tcp_sink`] | lines to a server, at once | connects anew |
+//! | `http_sink` | to a server, in batches (feature `http`) | at least once |
+//! | [`sink_channel`] | to other threads, at once | at least once |
+//! | [`for_each`] | to a closure, at once | at least once |
+//! | `postgres` (feature) | rows of a table, at once | at least once, or exactly once if it is told so |
+//! | [`into_sink`] | into a sink of the `futures` crates, at once | at least once |
+//!
+//! `docs/guarantees.md` has all of it: what can be read again, what a commit does, what happens in between.
 
 mod bad_record;
 mod channel;

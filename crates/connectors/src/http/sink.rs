@@ -35,7 +35,8 @@ use crate::on_error::Skipped;
 /// | anything else | the job fails, with the answer; or [`on_error`](HttpSink::on_error) says otherwise |
 ///
 /// **At least once**: a batch that was taken but whose answer was lost is sent again. Each batch has an `Idempotency-Key`,
-/// the same for all attempts, by which a receiver knows that it has it already. What was sent cannot be taken back if the job
+/// the same for all attempts, by which a receiver knows that it has it already. A job that goes on from a checkpoint sends what came after it again, in
+/// other batches with other keys. What was sent cannot be taken back if the job
 /// fails. It can be simulated.
 ///
 /// ```
