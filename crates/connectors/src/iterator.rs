@@ -2,7 +2,7 @@
 
 use std::vec::IntoIter;
 
-use levada_core::BoxError;
+use levada_core::{BoxError, fault};
 use levada_runtime::{Intake, Reader, ReaderContext, Source, SourceContext, Status};
 
 /// The records of an iterator, read by one subtask.
@@ -59,7 +59,8 @@ where
         _: &ReaderContext,
     ) -> Result<Self::Reader, BoxError> {
         let mut records = self.records.clone().into_iter();
-        let read = position.unwrap_or(0);
+        let skipped = fault!("position-off-by-one") && position.is_some();
+        let read = position.unwrap_or(0) + u64::from(skipped);
         if let Some(last) = read.checked_sub(1) {
             let last = usize::try_from(last).map_err(|_| "the position is beyond this machine")?;
             records.nth(last);

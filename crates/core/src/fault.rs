@@ -71,6 +71,10 @@ pub const FAULTS: &[(&str, &str)] = &[
         "a snapshot leaves out how far an operator was in event time",
     ),
     (
+        "cursor-unsaved",
+        "a snapshot leaves out how many rows a record of a join has met",
+    ),
+    (
         "position-off-by-one",
         "a restored source goes on one record too far",
     ),

@@ -277,3 +277,26 @@ fn calls_survive() {
     };
     println!("{}", tell(&survives(0..60, 3, &job)));
 }
+
+/// Every hundredth event from some point on is far too late. By then the watermark has come to each subtask, since no batch has so
+/// many records; and after a restore it is late still, although the watermark of the sources begins anew.
+#[test]
+fn late_records_stay_late() {
+    let job = |job: &Job, out: Out| {
+        let events = job.source("events", iterator(0..4_500i64));
+        let (windows, late) = events
+            .map(|n| {
+                let is_late = n > 2_500 && n % 100 == 0;
+                (n, if is_late { n - 1_000_000 } else { 10 * n })
+            })
+            .timestamps(|(_, at)| *at, Duration::ZERO)
+            .key_by(|(n, _)| n % 2)
+            .window(tumbling(seconds(2)))
+            .late();
+        let windows = windows.count("windows").map(text).stream();
+        windows
+            .union(late.map(|(n, _)| format!("late {n}")).stream())
+            .sink("out", out);
+    };
+    println!("{}", tell(&survives(0..60, 3, &job)));
+}

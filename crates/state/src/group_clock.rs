@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use levada_core::codec;
-use levada_core::{KeyGroup, Timestamp};
+use levada_core::{KeyGroup, Timestamp, fault};
 
 use crate::error::StateError;
 use crate::saving::WholeState;
@@ -70,6 +70,15 @@ impl GroupClock {
         restored.map_or(self.watermark, |at| self.watermark.max(*at))
     }
 
+    /// The watermark of a group as it is to be saved.
+    #[must_use]
+    pub fn to_be_saved(&self, group: KeyGroup) -> Timestamp {
+        if fault!("watermark-unsaved") {
+            return Timestamp::MIN;
+        }
+        self.of(group)
+    }
+
     /// Takes the watermark that a group had when it was saved.
     ///
     /// # Panics
@@ -90,7 +99,8 @@ impl WholeState for GroupClock {
     fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
         for (group, bytes) in self.owned.clone().zip(groups) {
             let group = KeyGroup(group);
-            codec::encode(&self.of(group), bytes).map_err(|error| StateError::new(group, error))?;
+            codec::encode(&self.to_be_saved(group), bytes)
+                .map_err(|error| StateError::new(group, error))?;
         }
         Ok(())
     }

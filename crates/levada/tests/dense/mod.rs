@@ -1,7 +1,6 @@
 //! Events with dense numbers in several splits.
 
 use levada::{BoxError, Intake, Reader, ReaderContext, Source, SourceContext, Status};
-use levada_core::fault;
 
 /// An event; its time grows with its number, roughly.
 #[derive(Clone, Debug, serde::Deserialize, serde::Serialize)]
@@ -35,12 +34,8 @@ impl Source for Dense {
         position: Option<u64>,
         _: &ReaderContext,
     ) -> Result<DenseReader, BoxError> {
-        let skipped = match position {
-            Some(_) if fault!("position-off-by-one") => self.splits,
-            _ => 0,
-        };
         Ok(DenseReader {
-            next: position.unwrap_or(split) + skipped,
+            next: position.unwrap_or(split),
             step: self.splits,
             end: self.count,
         })

@@ -77,7 +77,16 @@ where
         let count: u64 = codec::decode_next(&mut bytes).map_err(damaged)?;
         for _ in 0..count {
             let hand: Hand<K, A, B, S> = codec::decode_next(&mut bytes).map_err(damaged)?;
-            self.waiting.push_back(Hand { group, ..hand });
+            let passed = if fault!("cursor-unsaved") {
+                0
+            } else {
+                hand.passed
+            };
+            self.waiting.push_back(Hand {
+                group,
+                passed,
+                ..hand
+            });
         }
         codec::expect_end(bytes).map_err(damaged)
     }

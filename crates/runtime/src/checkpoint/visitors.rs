@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use levada_checkpoint::BlockKind;
-use levada_core::{Origin, codec, fault};
+use levada_core::{Origin, codec};
 use levada_network::Saved;
 use levada_state::{KeyedState, OperatorState, Rows, StateError};
 
@@ -416,11 +416,7 @@ impl ChannelName {
     /// A block is the number of consumers (u32), the watermark (i64), and whether the channel was idle (u8).
     pub(crate) fn input_block(&self, watermark: levada_network::Watermark) -> Block {
         let mut payload = self.consumers.to_le_bytes().to_vec();
-        if !fault!("watermark-unsaved") {
-            payload.extend_from_slice(&watermark.at.0.to_le_bytes());
-        } else {
-            payload.extend_from_slice(&i64::MIN.to_le_bytes());
-        }
+        payload.extend_from_slice(&watermark.at.0.to_le_bytes());
         payload.push(u8::from(watermark.is_idle));
         self.of_kind(BlockKind::Input, payload)
     }

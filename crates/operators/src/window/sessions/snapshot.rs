@@ -61,7 +61,7 @@ where
         for (place, (group, bytes)) in self.owned.clone().zip(&mut *groups).enumerate() {
             let group = KeyGroup(group);
             let is_firing = Firing::includes(*self.firing, self.interrupted, place);
-            let times = (self.clock.of(group), is_firing);
+            let times = (self.clock.to_be_saved(group), is_firing);
             codec::encode(&times, bytes).map_err(|error| StateError::new(group, error))?;
         }
         self.emissions.write(self.owned, groups)

@@ -160,7 +160,7 @@ where
         let state = &self.0;
         for (group, bytes) in state.owned.clone().zip(&mut *groups) {
             let group = KeyGroup(group);
-            let (watermark, window) = (state.clock.of(group), state.next_window_of(group));
+            let (watermark, window) = (state.clock.to_be_saved(group), state.next_window_of(group));
             codec::encode(&(watermark, window, state.saving.kept_from), bytes)
                 .map_err(|error| StateError::new(group, error))?;
         }
