@@ -6,6 +6,7 @@
 mod backpressure;
 mod calls;
 mod chain;
+mod checkpoints;
 mod exchange;
 mod firing;
 mod formats;
@@ -52,6 +53,7 @@ const COMPARISONS: &[Comparison] = &[
     ("firing", firing::run),
     ("table", table::run),
     ("snapshot", snapshot::run),
+    ("checkpoints", checkpoints::run),
     ("words", words::run),
     ("formats", formats::run),
     ("calls", calls::run),

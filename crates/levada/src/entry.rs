@@ -17,9 +17,13 @@ use crate::logs;
 use crate::progress::Progress;
 use crate::report::{Outcome, Report};
 use crate::runner::{Handle, Prepared, Runner};
+use crate::state_tool;
 
 /// Runs a job as a program: parses the command line, runs the job or prints its plan, shows progress and a report on
 /// standard error, and ends the process with 0 (finished), 1 (failed), 2 (wrong command line) or 130 (cancelled).
+///
+/// `JOB checkpoint export PATH` and `JOB checkpoint diff BEFORE AFTER` show the state in checkpoints instead of running the job,
+/// whose own flags follow behind `--` then.
 ///
 /// Standard output belongs to the job. SIGINT and SIGTERM cancel the job; a second one ends the process at once. What the
 /// program does before and after this call runs in every process of the job.
@@ -48,6 +52,12 @@ pub fn main<R: JobResult>(job: impl Fn(&Job) -> R) -> Result {
             || "job".to_owned(),
             |name| name.to_string_lossy().into_owned(),
         );
+    let args: Vec<_> = args.collect();
+    match state_tool::run(&name, &args, &job) {
+        None => {}
+        Some(Ok(differs)) => std::process::exit(i32::from(differs)),
+        Some(Err(error)) => end(&error),
+    }
     let runner = Runner::new().program(name).args(args);
     match runner.prepare(job).and_then(run) {
         Ok(()) => Ok(()),

@@ -43,6 +43,7 @@ mod report;
 mod reserved;
 mod runner;
 mod side;
+mod state_tool;
 mod stream;
 mod window_join;
 mod windowed;

@@ -2,13 +2,15 @@
 
 use std::ffi::OsString;
 use std::num::{NonZeroU16, NonZeroUsize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use levada_core::KeyGroups;
 use levada_graph::{BufferOptions, Plan, PlanOptions};
-use levada_runtime::checkpoint::{Allowed, CheckpointOptions, CheckpointSummary, StartAt};
+use levada_runtime::checkpoint::{
+    Allowed, CheckpointOptions, CheckpointSummary, Exported, StartAt, export,
+};
 use levada_runtime::metrics::JobMetrics;
 use levada_runtime::wiring::Program;
 use levada_runtime::{Environment, Event, Restart, RunOptions, embedded};
@@ -325,6 +327,20 @@ impl Prepared {
             self.threads,
         )?;
         Ok(Handle { handle })
+    }
+
+    /// Shows the keyed state in a checkpoint of this job, without running it: operator by operator, a row for each key.
+    ///
+    /// # Errors
+    /// If there is no checkpoint at the path, it is damaged, or its state is not that of this job.
+    pub fn export(&self, path: &Path, take: &mut dyn FnMut(Exported)) -> Result {
+        Ok(export(
+            &self.program,
+            &self.plan,
+            &self.environment,
+            path,
+            take,
+        )?)
     }
 
     /// The parts, for another driver than threads of this process: the simulator.

@@ -10,6 +10,7 @@
 //! The protocol, with its states, is in `docs/checkpoints.md`.
 
 pub(crate) mod block;
+mod export;
 mod options;
 mod order;
 mod participant;
@@ -20,6 +21,7 @@ mod visitors;
 mod writer;
 
 pub(crate) use block::Outlet;
+pub use export::{Exported, export};
 pub use levada_checkpoint::BlockKind;
 pub use options::{Allowed, CheckpointOptions, StartAt};
 pub(crate) use order::Mail;

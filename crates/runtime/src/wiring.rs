@@ -16,11 +16,12 @@ use std::sync::{Arc, OnceLock};
 use levada_core::{Origin, Wake};
 use levada_graph::{EdgeId, Exchange, NodeId};
 use levada_network::{ChannelGauge, EdgeGauge, OutboxOptions};
+use levada_state::StateError;
 
 use crate::checkpoint::ChannelName;
 use crate::error::Failure;
 use crate::metrics::user::UserMetrics;
-use crate::push::Read;
+use crate::push::{Read, Visitor};
 use crate::stage::{EdgeInput, Stage, Tee};
 use crate::subtask::Subtask;
 
@@ -101,6 +102,9 @@ pub trait OutputFactory: Send + Sync {
     /// One push for all branches: each gets every record.
     fn join(&self, operator: &Origin, branches: Vec<AnyPush>) -> AnyPush;
 
+    /// What takes records that nobody wants.
+    fn discard(&self) -> AnyPush;
+
     /// How to clone a record, if the program uses the stream more than once.
     fn clone_record(&self) -> Option<AnyClone>;
 }
@@ -154,45 +158,71 @@ pub struct SenderParts<'a> {
     pub options: OutboxOptions,
 }
 
-macro_rules! erased {
-    ($(#[$doc:meta])* $name:ident, $typed:ty) => {
-        $(#[$doc])*
-        pub struct $name(Box<dyn Any + Send>);
-
-        impl $name {
-            /// Erases the type.
-            pub fn new<T: 'static>(value: $typed) -> Self {
-                Self(Box::new(value))
-            }
-
-            /// Restores the type.
-            ///
-            /// # Panics
-            /// If it is another one: the edge was wired to an operator it was not made for.
-            #[must_use]
-            pub fn typed<T: 'static>(self, operator: &Origin) -> $typed {
-                match self.0.downcast::<$typed>() {
-                    Ok(value) => *value,
-                    Err(_) => panic!(
-                        "{operator} was wired to records of type `{}`, which it does not have",
-                        std::any::type_name::<T>()
-                    ),
-                }
-            }
-        }
-    };
+/// A `Box<dyn Read<T>>` of some `T`.
+pub struct AnyRead {
+    chain: Box<dyn Any + Send>,
+    visit: fn(&mut (dyn Any + Send), &mut dyn Visitor) -> Result<(), StateError>,
 }
 
-erased!(
-    /// A `Box<dyn Read<T>>` of some `T`.
-    AnyRead,
-    Box<dyn Read<T>>
-);
-erased!(
-    /// A function that clones a `T`.
-    AnyClone,
-    fn(&T) -> T
-);
+impl AnyRead {
+    /// Erases the type.
+    #[must_use]
+    pub fn new<T: 'static>(chain: Box<dyn Read<T>>) -> Self {
+        Self {
+            chain: Box::new(chain),
+            visit: |chain, visitor| match chain.downcast_mut::<Box<dyn Read<T>>>() {
+                Some(chain) => chain.visit(visitor),
+                None => Ok(()),
+            },
+        }
+    }
+
+    /// Restores the type.
+    ///
+    /// # Panics
+    /// If it is another one: the edge was wired to an operator it was not made for.
+    #[must_use]
+    pub fn typed<T: 'static>(self, operator: &Origin) -> Box<dyn Read<T>> {
+        typed::<T, _>(self.chain, operator)
+    }
+
+    /// Shows the chain to a visitor.
+    ///
+    /// # Errors
+    /// What the visitor says.
+    pub fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
+        (self.visit)(&mut *self.chain, visitor)
+    }
+}
+
+/// A function that clones a `T`, of some `T`.
+pub struct AnyClone(Box<dyn Any + Send>);
+
+impl AnyClone {
+    /// Erases the type.
+    pub fn new<T: 'static>(clone: fn(&T) -> T) -> Self {
+        Self(Box::new(clone))
+    }
+
+    /// Restores the type.
+    ///
+    /// # Panics
+    /// If it is another one: the edge was wired to an operator it was not made for.
+    #[must_use]
+    pub fn typed<T: 'static>(self, operator: &Origin) -> fn(&T) -> T {
+        typed::<T, _>(self.0, operator)
+    }
+}
+
+fn typed<T, C: 'static>(erased: Box<dyn Any + Send>, operator: &Origin) -> C {
+    match erased.downcast::<C>() {
+        Ok(typed) => *typed,
+        Err(_) => panic!(
+            "{operator} was wired to records of type `{}`, which it does not have",
+            std::any::type_name::<T>()
+        ),
+    }
+}
 
 /// A `Gate<T>` of some `T`.
 pub struct AnyGate(Box<dyn Any + Send>);
@@ -243,6 +273,10 @@ impl<T: 'static> OutputFactory for Fork<T> {
             .get()
             .expect("a stream that is used twice has been cloned");
         AnyPush::new::<T>(Box::new(Tee::new(branches, clone, operator.clone())))
+    }
+
+    fn discard(&self) -> AnyPush {
+        AnyPush::new::<T>(Box::new(node::Dropping))
     }
 
     fn clone_record(&self) -> Option<AnyClone> {

@@ -20,7 +20,7 @@ pub use error::StateError;
 pub use group_clock::GroupClock;
 pub use parts::Parts;
 pub use rows::{Add, write_rows};
-pub use saving::{KeyedState, Row, RowKind, Rows, Saving, WholeState, rows_in};
+pub use saving::{KeyedState, Row, RowKind, Rows, Saving, WholeState, rows_in, show_entry};
 pub use shards::{Cursor, Place};
 pub use snapshot::{OperatorState, Redistribution, Snapshot};
 pub use table::KeyedTable;

@@ -42,6 +42,11 @@ impl KeyedState for Parts<'_, '_> {
             }
         }
     }
+
+    fn show(&self, row: &Row<'_>) -> Option<String> {
+        let part = self.0.get(usize::from(row.part))?;
+        part.show(&Row { part: 0, ..*row })
+    }
 }
 
 impl Parts<'_, '_> {

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use levada_core::KeyGroup;
 use levada_core::codec::CodecError;
+use serde::Serialize;
 
 use crate::error::StateError;
 
@@ -213,6 +214,29 @@ pub trait KeyedState {
     /// # Errors
     /// If the bytes are no row of this state.
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError>;
+
+    /// A row that says what is there, for people: its key and value as JSON. None for a row that is not kept by key.
+    fn show(&self, row: &Row<'_>) -> Option<String> {
+        let _ = row;
+        None
+    }
+}
+
+/// A key and its value as JSON, or why there is none.
+#[must_use]
+pub fn show_entry<K: Serialize, V: Serialize>(entry: Result<(K, V), CodecError>) -> Option<String> {
+    let (key, value) = match entry {
+        Ok(entry) => entry,
+        Err(error) => return Some(format!("{{\"error\":{:?}}}", error.to_string())),
+    };
+    let text = |json: Result<String, serde_json::Error>| {
+        json.unwrap_or_else(|error| format!("{:?}", format!("no JSON: {error}")))
+    };
+    Some(format!(
+        "{{\"key\":{},\"value\":{}}}",
+        text(serde_json::to_string(&key)),
+        text(serde_json::to_string(&value))
+    ))
 }
 
 /// State that is so small that it is saved at once.

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::StateError;
-use crate::saving::{KeyedState, Row, RowKind, Rows, Saving};
+use crate::saving::{KeyedState, Row, RowKind, Rows, Saving, show_entry};
 use crate::shards::{Cursor, Marks, Place, Shard, Shards};
 use entry::Entry;
 use iter_mut::IterMut;
@@ -355,6 +355,13 @@ impl<K: Key, V: Serialize + DeserializeOwned> KeyedState for KeyedTable<K, V> {
             codec::expect_end(bytes)
         };
         read().map_err(|error| StateError::new(group, error))
+    }
+
+    fn show(&self, row: &Row<'_>) -> Option<String> {
+        (row.kind == RowKind::Put).then_some(())?;
+        let mut bytes = row.bytes;
+        let key = codec::decode_next::<K>(&mut bytes);
+        show_entry(key.and_then(|key| Ok((key, codec::decode::<V>(bytes)?))))
     }
 }
 

@@ -182,6 +182,10 @@ impl<K: Key> KeyedState for Timers<K> {
         self.restored = true;
         self.by_key.read(row)
     }
+
+    fn show(&self, row: &Row<'_>) -> Option<String> {
+        self.by_key.show(row)
+    }
 }
 
 #[cfg(test)]

@@ -423,6 +423,10 @@ impl KeyedState for Whole<'_, '_, '_> {
         *self.restored = true;
         self.parts.read(row)
     }
+
+    fn show(&self, row: &Row<'_>) -> Option<String> {
+        self.parts.show(row)
+    }
 }
 
 /// A timer was set where there are no keys.

@@ -4,8 +4,9 @@ use std::any::{Any, type_name};
 use std::marker::PhantomData;
 
 use levada_core::Origin;
+use levada_state::StateError;
 
-use crate::push::Push;
+use crate::push::{Push, Visitor};
 use crate::source::Reader;
 use crate::stage::Feed;
 
@@ -48,6 +49,7 @@ pub struct AnyPush {
     chain: Box<dyn Any + Send>,
     /// Makes a `Box<dyn Push<T>>` of it.
     into_push: fn(Box<dyn Any + Send>) -> Box<dyn Any + Send>,
+    visit: fn(&mut (dyn Any + Send), &mut dyn Visitor) -> Result<(), StateError>,
 }
 
 impl AnyPush {
@@ -57,6 +59,10 @@ impl AnyPush {
         Self {
             chain: Box::new(chain),
             into_push: std::convert::identity,
+            visit: |chain, visitor| match chain.downcast_mut::<Box<dyn Push<T>>>() {
+                Some(chain) => chain.visit(visitor),
+                None => Ok(()),
+            },
         }
     }
 
@@ -70,7 +76,19 @@ impl AnyPush {
                 let chain = *chain.expect("the function was made for this type");
                 Box::new(chain as Box<dyn Push<R::Out>>)
             },
+            visit: |chain, visitor| match chain.downcast_mut::<Box<dyn Feed<R>>>() {
+                Some(chain) => chain.visit(visitor),
+                None => Ok(()),
+            },
         }
+    }
+
+    /// Shows the chain to a visitor.
+    ///
+    /// # Errors
+    /// What the visitor says.
+    pub fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
+        (self.visit)(&mut *self.chain, visitor)
     }
 
     /// Restores the type.

@@ -203,7 +203,7 @@ impl<T: 'static> NodeFactory for Discard<T> {
     }
 }
 
-struct Dropping;
+pub(super) struct Dropping;
 
 impl Downstream for Dropping {
     fn resume(&mut self, _: &mut Turn) -> Room {
