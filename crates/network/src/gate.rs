@@ -61,8 +61,9 @@ pub struct Ahead {
     pub channel: u32,
     /// The barrier.
     pub barrier: u64,
-    /// The number of the first batch that is not the receiver's to save: it comes after the barrier in the order in which they
-    /// were sent, or had not been delivered and was saved by the sender. All before it are here, or have been received.
+    /// The number of the first batch that had not been delivered when the barrier was sent, or comes after it in the order in
+    /// which they were sent. Those before it are here, or have been received; of the others the sender has saved what belongs
+    /// to the checkpoint, though it may have delivered them since.
     pub before: u64,
 }
 
@@ -262,8 +263,8 @@ impl<T> Gate<T> {
     }
 
     /// Saves what has arrived on a channel and has not been received, up to the barrier. Batches before number `from` have
-    /// been saved; if the barrier has overtaken, `before` is the number of the first batch behind it. Returns how far it has
-    /// come, and the number of the next batch to be saved.
+    /// been saved; if the barrier is known to have overtaken, `before` is [`Ahead::before`]. Returns how far it has come, and the
+    /// number of the next batch to be saved.
     ///
     /// # Errors
     /// If a record cannot be encoded.
@@ -279,6 +280,10 @@ impl<T> Gate<T> {
         T: Exchange,
     {
         self.gather();
+        // It may have come together with what it says is not to be saved here.
+        let is_it = |ahead: &&Ahead| ahead.channel == channel && ahead.barrier == barrier;
+        let unseen = self.taken_ahead.iter().find(is_it);
+        let before = before.or(unseen.map(|ahead| ahead.before));
         let elements = self.taken.iter().filter(|(other, _)| *other == channel);
         for (_, element) in elements {
             match element {
@@ -307,11 +312,13 @@ impl<T> Gate<T> {
         Ok((reached, from))
     }
 
-    /// Takes over what has arrived, behind what has been taken over before.
+    /// Takes over what has arrived, behind what has been taken over before, and the barriers that have overtaken.
     fn gather(&mut self) {
         let mut state = self.shared.state.lock();
         state.first += state.arrivals.len() as u64;
         self.taken.append(&mut state.arrivals);
+        self.shared.urgent.store(false, Ordering::Relaxed);
+        self.taken_ahead.append(&mut state.ahead);
     }
 
     /// Gives a batch back to its maker, and its buffer to whoever wants it next.

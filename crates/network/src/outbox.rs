@@ -299,15 +299,14 @@ impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
             if channel.barrier.0 != barrier {
                 channel.barrier = (barrier, channel.sequence);
             }
+            let first_queued = channel.first_queued();
             let saved = channel.save_queue(barrier)?;
             if !saved.is_empty() && !fault!("queue-unsaved") {
                 save(index, saved);
             }
-            // Those that waited here may be delivered before the receiver looks; they have been saved.
-            let delivered = channel.sequence - u64::from(channel.backlog);
             channel
                 .port
-                .ahead(barrier, delivered.min(channel.barrier.1));
+                .ahead(barrier, channel.barrier.1.min(first_queued));
         }
         Ok(())
     }
@@ -566,6 +565,11 @@ impl<T> Channel<T> {
             }
             _ => self.queue.push_back(Element::Control(control)),
         }
+    }
+
+    /// The number of the first batch that has not been delivered.
+    fn first_queued(&self) -> u64 {
+        self.sequence - u64::from(self.backlog)
     }
 
     /// Saves what waits before a barrier, and takes the barrier out if it waits too.

@@ -477,14 +477,41 @@ fn a_barrier_overtakes_what_waits_and_all_of_it_is_saved_once() {
         }
         let ahead = gate.take_ahead().unwrap();
         assert_eq!((ahead.channel, ahead.barrier, ahead.before), (0, 7, 2));
-        // What the sender has saved comes now, before anybody looks.
-        gate.recycle(first);
-        outbox.tend(Moment::ZERO);
         let mut saved = Saved::new();
         let reached = gate.save_unread(0, 7, 1, Some(ahead.before), &mut saved);
         assert_eq!(reached.unwrap(), (Reached::Barrier, 2));
         assert_eq!((records(saved), queue), (vec![1], vec![2, 3]));
         assert_eq!(receive_all(&mut gate, &mut outbox), [1, 2, 3, 4]);
+    }
+}
+
+/// What the sender has saved is delivered before the receiver looks, with the credit of a batch that it has just read: it
+/// finds what is the sender's behind the barrier, whether or not it has seen the barrier.
+#[test]
+fn what_the_sender_has_saved_is_not_saved_again_where_it_arrives() {
+    for has_looked in [false, true] {
+        let (mut gate, mut outbox) = channel_of_two();
+        push(&mut outbox, 0..2);
+        let Some(Arrival::Batch(first)) = gate.receive() else {
+            panic!("the first batch has a credit");
+        };
+        push(&mut outbox, 2..4);
+        let mut queue = Vec::new();
+        let saved = outbox.overtake(7, |_, saved| queue.extend(records(saved)));
+        saved.unwrap();
+        assert_eq!(queue, [2, 3]);
+        gate.recycle(first);
+        outbox.tend(Moment::ZERO);
+        let before = has_looked.then(|| gate.take_ahead().unwrap().before);
+        let mut saved = Saved::new();
+        let reached = gate.save_unread(0, 7, 1, before, &mut saved);
+        assert_eq!(reached.unwrap(), (Reached::Barrier, 2), "{has_looked}");
+        assert_eq!(records(saved), [1], "{has_looked}");
+        if !has_looked {
+            let ahead = gate.take_ahead().unwrap();
+            assert_eq!((ahead.barrier, ahead.before), (7, 2), "it is still told");
+        }
+        assert_eq!(receive_all(&mut gate, &mut outbox), [1, 2, 3]);
     }
 }
 
