@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use levada_checkpoint::{Archive, Block, BlockKind, CheckpointError, Manifest};
+use levada_checkpoint::{Archive, Block, BlockKind, CheckpointError, FileEntry, Manifest};
 use levada_core::codec::{self, CodecError};
 use levada_core::{BoxError, KeyGroups, Origin, Timestamp};
 use levada_graph::Pattern;
@@ -13,7 +13,7 @@ use levada_state::{KeyedState, OperatorState, Snapshot, StateError};
 
 use crate::checkpoint::visitors::Held;
 use crate::push::Visitor;
-use crate::stage::{EdgeInput, Replays, RestoredChannel};
+use crate::stage::{EdgeInput, FIRST_OF_BEFORE, Replays, RestoredChannel};
 
 /// What was saved, by whom it belongs to.
 pub struct Restored {
@@ -65,33 +65,41 @@ impl Restored {
             in_flight: 0,
             manifest,
         };
-        let files = restored.manifest.files.clone();
-        for file in files {
-            // Of the checkpoints that a later one is based on only the keyed state counts: the rest is all in the last one.
-            let is_last = file.number() == Some(number);
-            let mut of_file = restored.manifest.clone();
-            of_file.files = vec![file];
-            archive.load(&of_file, |block| {
-                if is_last || block.kind == BlockKind::Keyed {
-                    restored.take(&block)?;
-                }
-                Ok(())
-            })?;
+        let files = restored.manifest.files.clone().into_iter();
+        // Of the checkpoints that this one is based on only the keyed state counts: the rest is all in its own file.
+        let (own, base): (Vec<_>, Vec<_>) = files.partition(|file| file.number() == Some(number));
+        for file in base {
+            restored.load_file(archive, file, |block| block.kind == BlockKind::Keyed)?;
         }
         restored.forget_finished();
+        for file in own {
+            restored.load_file(archive, file, |_| true)?;
+        }
         Ok(Arc::new(restored))
     }
 
-    /// A subtask that had come to its end had no state any more, whatever the checkpoints before say.
+    fn load_file(
+        &mut self,
+        archive: &Archive,
+        file: FileEntry,
+        counts: impl Fn(&Block<'_>) -> bool,
+    ) -> Result<(), CheckpointError> {
+        let mut of_file = self.manifest.clone();
+        of_file.files = vec![file];
+        archive.load(&of_file, |block| match counts(&block) {
+            true => self.take(&block),
+            false => Ok(()),
+        })?;
+        Ok(())
+    }
+
+    /// A subtask that has ended tells nobody that the state which it had saved before is gone.
     fn forget_finished(&mut self) {
-        let Some(groups) = KeyGroups::new(self.manifest.key_groups) else {
-            return;
-        };
+        let groups = KeyGroups::new(self.manifest.key_groups).unwrap_or_default();
         for operator in &self.manifest.operators {
             for subtask in &operator.finished {
-                let of = (*subtask as usize, operator.parallelism as usize);
-                self.state
-                    .forget(&operator.name, groups.owned_by(of.0, of.1));
+                let owned = groups.owned_by(*subtask as usize, operator.parallelism as usize);
+                self.state.forget(&operator.name, owned);
             }
         }
     }
@@ -173,6 +181,11 @@ impl Restored {
                 _ => to % input.consumers == input.index,
             }
         });
+        // What was in flight in an earlier checkpoint came before all that was sent after it, on whatever channel.
+        let (mut mine, since): (Vec<_>, Vec<_>) =
+            mine.partition(|((_, from), _)| *from >= FIRST_OF_BEFORE);
+        mine.extend(since);
+        let mine = mine.into_iter();
         mine.map(|(_, channel)| RestoredChannel {
             watermark: channel.watermark,
             elements: channel
@@ -278,5 +291,68 @@ impl Visitor for Restore<'_> {
             self.in_flight += loaded.map_err(StateError::of_operator)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use levada_checkpoint::JobEntry;
+
+    use super::*;
+    use crate::checkpoint::schedule::template;
+
+    /// A checkpoint with these bytes in flight from these producers to one consumer.
+    fn restored(channels: &[(u32, &[u8])]) -> Restored {
+        let job = JobEntry {
+            name: String::new(),
+            fingerprint: String::new(),
+        };
+        let mut restored = Restored {
+            manifest: template(job, "run", 1, 128, Vec::new(), Vec::new()),
+            state: Snapshot::new(),
+            channels: HashMap::new(),
+            sources: HashMap::new(),
+            splits: HashMap::new(),
+            sinks: BTreeMap::new(),
+            in_flight: 0,
+        };
+        for (from, elements) in channels {
+            let mut payload = vec![Held::ByReceiver as u8];
+            payload.extend_from_slice(&1u32.to_le_bytes());
+            payload.extend_from_slice(elements);
+            let block = Block {
+                kind: BlockKind::Channel,
+                name: "a -> b",
+                from: *from,
+                to: 0,
+                payload: &payload,
+            };
+            restored.take(&block).unwrap();
+        }
+        restored
+    }
+
+    /// A job that is killed before it has replayed everything, and has taken a checkpoint meanwhile.
+    #[test]
+    fn what_was_replayed_comes_before_what_was_sent_since() {
+        let old = FIRST_OF_BEFORE;
+        let restored = restored(&[
+            (0, b"new"),
+            (1, b"newer"),
+            (old, b"old"),
+            (old + 1, b"older"),
+        ]);
+        let input = EdgeInput {
+            name: "a -> b".into(),
+            pattern: Pattern::Hash,
+            index: 0,
+            consumers: 1,
+            first_producer: 0,
+            owned: 0..128,
+        };
+        let channels = restored.channels(&input);
+        let elements: Vec<_> = channels.iter().map(|channel| channel.elements[0]).collect();
+        let expected: [&[u8]; 4] = [b"old", b"older", b"new", b"newer"];
+        assert_eq!(elements, expected);
     }
 }

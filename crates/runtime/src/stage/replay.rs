@@ -91,7 +91,7 @@ pub(crate) enum Replayed<T> {
 const BATCH_RECORDS: usize = 256;
 
 /// From this number on, producers stand for channels of the checkpoint before.
-const FIRST_OF_BEFORE: u32 = 1 << 31;
+pub(crate) const FIRST_OF_BEFORE: u32 = 1 << 31;
 
 impl<T> Replay<T> {
     /// Nothing, for these edges.
