@@ -108,6 +108,19 @@ impl MemoryDisk {
         self.inner.lock().power = Some(changes);
     }
 
+    /// Whether the power has failed.
+    #[must_use]
+    pub fn is_dark(&self) -> bool {
+        self.inner.lock().power == Some(0)
+    }
+
+    /// There is room again, and syncs work.
+    pub fn heal(&self) {
+        let mut inner = self.inner.lock();
+        inner.free = None;
+        inner.syncs = None;
+    }
+
     /// Syncs of files and directories fail after so many more of them.
     pub fn fail_syncs_after(&self, syncs: u64) {
         self.inner.lock().syncs = Some(syncs);
