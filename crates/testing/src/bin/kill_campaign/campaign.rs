@@ -29,7 +29,9 @@ const PARALLELISM: [usize; 5] = [1, 2, 3, 4, 6];
 
 /// Kills jobs so often, and says what it has seen. False if something is wrong.
 pub(crate) fn run(kills: u64, seed: u64, only: Option<u64>) -> Result<bool, BoxError> {
-    let dir = tempfile::Builder::new().prefix("kill-campaign-").tempdir()?;
+    let dir = tempfile::Builder::new()
+        .prefix("kill-campaign-")
+        .tempdir()?;
     let mut campaign = Campaign {
         seed,
         dir: dir.path().to_owned(),
@@ -73,6 +75,8 @@ struct Past {
     runs: Vec<String>,
     attempts: Vec<String>,
     parallelism: Option<usize>,
+    /// By checkpoint: how many records were in flight.
+    in_flight: BTreeMap<u64, u64>,
 }
 
 impl Campaign {
@@ -85,6 +89,7 @@ impl Campaign {
             runs: Vec::new(),
             attempts: Vec::new(),
             parallelism: None,
+            in_flight: BTreeMap::new(),
         };
         fs::create_dir_all(&past.dir)?;
         let enough = (self.tally.kills + 6 + dice.below(8)).min(kills);
@@ -126,7 +131,7 @@ impl Campaign {
         let others: Vec<_> = others.filter(|p| Some(*p) != past.parallelism).collect();
         // Some are at full speed, so that kills meet the end of jobs too.
         let is_quick = is_last || dice.below(6) == 0;
-        let is_slow = !is_quick && dice.below(2) == 0;
+        let is_slow = !is_quick && dice.below(8) < 6;
         let kill_at = self.kill_at(dice).filter(|_| !is_last);
         let kill_after = match kill_at {
             _ if is_last => None,
@@ -186,29 +191,26 @@ impl Campaign {
         kill_after: Option<Duration>,
         past: &mut Past,
     ) -> Result<Ended, BoxError> {
-        let checkpoints = left::manifests(&past.dir.join("checkpoints"))?;
-        let in_flight: BTreeMap<_, _> = checkpoints
-            .iter()
-            .map(|manifest| (manifest.number, manifest.in_flight()))
-            .collect();
         let ended = processes::run(attempt, kill_after, &*self.clock)?;
-        for run in left::runs(&past.dir.join("out"))? {
-            if !past.runs.contains(&run) {
-                past.runs.push(run);
-            }
-        }
+        let runs = left::runs(&past.dir.join("out"))?.into_iter();
+        let new: Vec<_> = runs.filter(|run| !past.runs.contains(run)).collect();
         let point = attempt.kill_at.map(|at| at.point);
         let is_rescaled = past.parallelism != Some(attempt.parallelism);
-        self.tally.count(&ended, point, &in_flight, is_rescaled);
+        self.tally
+            .count(&ended, point, &mut past.in_flight, is_rescaled);
         past.parallelism = Some(attempt.parallelism);
         let arguments = processes::arguments(attempt);
-        let arguments: Vec<_> = arguments.iter().map(|text| text.to_string_lossy()).collect();
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|text| text.to_string_lossy())
+            .collect();
         past.attempts.push(format!(
-            "{:?} after {:?}: kill_campaign {}",
+            "run {} {:?}, at most {kill_after:?}: kill_campaign {}",
+            new.concat(),
             ended.end,
-            kill_after,
             arguments.join(" ")
         ));
+        past.runs.extend(new);
         Ok(ended)
     }
 

@@ -109,25 +109,34 @@ fn checkpoints(attempt: &Attempt) -> CheckpointOptions {
 
 fn watch(handle: &Handle) {
     const LOOK: Duration = Duration::from_millis(2);
-    let restored = handle.metrics().checkpoints.and_then(|all| all.restored);
-    say(&Said::Began { restored });
+    let mut restored = None;
     let mut was_pressed = false;
     loop {
         let has_ended = handle.wait_for(LOOK);
         while let Ok(event) = handle.events().try_recv() {
             match event {
                 Event::CheckpointCompleted(checkpoint) => say(&Said::Completed {
-                    overtaken: checkpoint.overtaken > 0,
+                    number: checkpoint.number,
+                    records: checkpoint.in_flight_records,
+                    overtaken: checkpoint.overtaken as u64,
                 }),
                 Event::CheckpointFailed { reason, .. } => say(&Said::Failed { reason }),
                 _ => {}
             }
         }
+        let metrics = handle.metrics();
+        // It is told a little after the start.
+        if restored.is_none() {
+            restored = metrics.checkpoints.and_then(|all| all.restored);
+            if let Some(number) = restored {
+                say(&Said::Restored(number));
+            }
+        }
         if has_ended {
             return;
         }
-        let tasks = handle.metrics().tasks;
-        let is_pressed = tasks
+        let is_pressed = metrics
+            .tasks
             .iter()
             .any(|task| task.activity == levada::metrics::Activity::Backpressured);
         if is_pressed != was_pressed {

@@ -53,7 +53,8 @@ pub(crate) fn judge(
         if let Some(first) = found.insert(&row.identity, part) {
             let text = format!("{row:?} in {first:?} and {part:?}");
             verdict.push((Fault::Duplicate, text));
-        } else if is_ordered && let Some(before) = lanes.insert(row.lane, row.number)
+        } else if is_ordered
+            && let Some(before) = lanes.insert(row.lane, row.number)
             && before > row.number
         {
             let text = format!("{row:?} in {part:?} follows number {before}");
@@ -128,7 +129,10 @@ mod tests {
             faults(&[("b", 0, &rows), ("a", 0, &rows[3..])]),
             [Fault::Duplicate]
         );
-        assert_eq!(faults(&[("b", 0, &rows), ("a", 0, &[row(4)])]), [Fault::Phantom]);
+        assert_eq!(
+            faults(&[("b", 0, &rows), ("a", 0, &[row(4)])]),
+            [Fault::Phantom]
+        );
         assert_eq!(
             faults(&[("a", 0, &rows[..2]), ("b", 0, &rows[2..])]),
             [Fault::Reordered]

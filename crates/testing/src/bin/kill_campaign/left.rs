@@ -9,15 +9,9 @@ use serde::Deserialize;
 
 /// A checkpoint, as far as the campaign looks into it.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Manifest {
-    pub(crate) number: u64,
-    edges: Vec<Edge>,
+struct Manifest {
+    number: u64,
     files: Vec<File>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Edge {
-    records: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -26,15 +20,8 @@ struct File {
     bytes: u64,
 }
 
-impl Manifest {
-    /// How many records were in flight.
-    pub(crate) fn in_flight(&self) -> u64 {
-        self.edges.iter().map(|edge| edge.records).sum()
-    }
-}
-
 /// The checkpoints in a directory, which may not be there yet.
-pub(crate) fn manifests(dir: &Path) -> io::Result<Vec<Manifest>> {
+fn manifests(dir: &Path) -> io::Result<Vec<Manifest>> {
     let mut manifests = Vec::new();
     for name in names(dir)? {
         if name.starts_with("checkpoint-") {
@@ -51,7 +38,9 @@ pub(crate) fn faults(dir: &Path, retained: usize) -> io::Result<Vec<String>> {
     let mut faults = Vec::new();
     if manifests.is_empty() || manifests.len() > retained {
         let numbers: Vec<_> = manifests.iter().map(|manifest| manifest.number).collect();
-        faults.push(format!("checkpoints {numbers:?} are there, not 1 to {retained}"));
+        faults.push(format!(
+            "checkpoints {numbers:?} are there, not 1 to {retained}"
+        ));
     }
     let mut needed = BTreeSet::new();
     for file in manifests.iter().flat_map(|manifest| &manifest.files) {

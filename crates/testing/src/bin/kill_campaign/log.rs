@@ -5,10 +5,16 @@ use std::fmt;
 /// Something that a child says, in a line.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Said {
-    /// The job runs, from the checkpoint of this number.
-    Began { restored: Option<u64> },
+    /// The job goes on from the checkpoint of this number.
+    Restored(u64),
     /// A checkpoint is complete.
-    Completed { overtaken: bool },
+    Completed {
+        number: u64,
+        /// In flight.
+        records: u64,
+        /// Tasks in which the barrier overtook some.
+        overtaken: u64,
+    },
     /// A checkpoint is not.
     Failed { reason: String },
     /// Whether some task has no room for what it makes.
@@ -18,12 +24,12 @@ pub(crate) enum Said {
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Began { restored: None } => f.write_str("began"),
-            Self::Began {
-                restored: Some(number),
-            } => write!(f, "began {number}"),
-            Self::Completed { overtaken: false } => f.write_str("completed"),
-            Self::Completed { overtaken: true } => f.write_str("completed overtaken"),
+            Self::Restored(number) => write!(f, "restored {number}"),
+            Self::Completed {
+                number,
+                records,
+                overtaken,
+            } => write!(f, "completed {number} {records} {overtaken}"),
             Self::Failed { reason } => write!(f, "failed {reason}"),
             Self::Pressed(true) => f.write_str("pressed"),
             Self::Pressed(false) => f.write_str("free"),
@@ -35,12 +41,15 @@ impl Said {
     /// None if the line is none of these: the child died while it wrote it.
     pub(crate) fn parse(line: &str) -> Option<Self> {
         Some(match line.split_once(' ').unwrap_or((line, "")) {
-            ("began", "") => Self::Began { restored: None },
-            ("began", number) => Self::Began {
-                restored: Some(number.parse().ok()?),
-            },
-            ("completed", "") => Self::Completed { overtaken: false },
-            ("completed", "overtaken") => Self::Completed { overtaken: true },
+            ("restored", number) => Self::Restored(number.parse().ok()?),
+            ("completed", numbers) => {
+                let mut numbers = numbers.split(' ').map(str::parse);
+                Self::Completed {
+                    number: numbers.next()?.ok()?,
+                    records: numbers.next()?.ok()?,
+                    overtaken: numbers.next()?.ok()?,
+                }
+            }
             ("failed", reason) => Self::Failed {
                 reason: reason.to_owned(),
             },
@@ -58,10 +67,12 @@ mod tests {
     #[test]
     fn what_is_said_is_understood() {
         for said in [
-            Said::Began { restored: None },
-            Said::Began { restored: Some(7) },
-            Said::Completed { overtaken: false },
-            Said::Completed { overtaken: true },
+            Said::Restored(7),
+            Said::Completed {
+                number: 7,
+                records: 30,
+                overtaken: 2,
+            },
             Said::Failed {
                 reason: "it took too long".to_owned(),
             },

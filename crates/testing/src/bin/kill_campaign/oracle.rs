@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::row::Row;
-use crate::story::{
-    AFTER, BEFORE, GAP, Kind, RULES, Record, SLIDE, Side, Story, WINDOW, mix,
-};
+use crate::story::{AFTER, BEFORE, GAP, Kind, RULES, Record, SLIDE, Side, Story, WINDOW, mix};
 
 /// The rows, by their identities.
 pub(crate) fn expected(story: &Story) -> BTreeMap<String, Row> {
@@ -32,7 +30,9 @@ pub(crate) fn expected(story: &Story) -> BTreeMap<String, Row> {
             rows
         }
         Kind::Join => pairs(story, &left, |_, _| true),
-        Kind::WindowJoin => pairs(story, &left, |left, right| left.at / SLIDE == right.at / SLIDE),
+        Kind::WindowJoin => pairs(story, &left, |left, right| {
+            left.at / SLIDE == right.at / SLIDE
+        }),
         Kind::IntervalJoin => pairs(story, &left, |left, right| {
             right.at + BEFORE >= left.at && right.at <= left.at + AFTER
         }),
@@ -136,7 +136,10 @@ mod tests {
                 .fold(0u64, |sum, row| sum.wrapping_add(row.payload))
         };
         assert_eq!(sum(&windows(&records, WINDOW)), all);
-        assert_eq!(sum(&windows(&records, SLIDE)), all.wrapping_mul(WINDOW / SLIDE));
+        assert_eq!(
+            sum(&windows(&records, SLIDE)),
+            all.wrapping_mul(WINDOW / SLIDE)
+        );
         let sessions = sessions(&records);
         assert_eq!(sessions.len(), 2, "a gap of 490 lies between two of them");
         assert_eq!(sum(&sessions), all);

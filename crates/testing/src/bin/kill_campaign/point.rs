@@ -109,11 +109,14 @@ impl FromStr for KillAt {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let expected = || format!("expected a point and a number, as after-part-rename:2, not {text}");
+        let expected =
+            || format!("expected a point and a number, as after-part-rename:2, not {text}");
         let (point, occurrence) = text.split_once(':').ok_or_else(expected)?;
         let mut all = Point::all().into_iter();
         Ok(Self {
-            point: all.find(|known| known.to_string() == point).ok_or_else(expected)?,
+            point: all
+                .find(|known| known.to_string() == point)
+                .ok_or_else(expected)?,
             occurrence: occurrence.parse().map_err(|_| expected())?,
         })
     }

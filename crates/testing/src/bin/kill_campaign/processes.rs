@@ -83,7 +83,10 @@ pub(crate) fn run(
     };
     Ok(Ended {
         end,
-        said: fs::read_to_string(said)?.lines().filter_map(Said::parse).collect(),
+        said: fs::read_to_string(said)?
+            .lines()
+            .filter_map(Said::parse)
+            .collect(),
         errors: read(&errors)?,
     })
 }

@@ -19,6 +19,7 @@ pub(crate) struct Tally {
     at_point: BTreeMap<Point, u64>,
     /// Points that a child was to die at and did not pass.
     missed: u64,
+    /// Kills while some task had no room for what it made.
     pressed: u64,
     completed: u64,
     overtaken: u64,
@@ -36,29 +37,32 @@ impl Tally {
         self.at_point.get(&point).copied().unwrap_or(0)
     }
 
-    /// Counts what became of a child. `in_flight` is by the numbers of checkpoints it could go on from.
+    /// Counts what became of a child. `in_flight` is by the numbers of checkpoints, and grows.
     pub(crate) fn count(
         &mut self,
         ended: &Ended,
         point: Option<Point>,
-        in_flight: &BTreeMap<u64, u64>,
+        in_flight: &mut BTreeMap<u64, u64>,
         is_rescaled: bool,
     ) {
         let mut is_pressed = false;
         for said in &ended.said {
             match said {
-                Said::Began { restored } => {
-                    if let Some(number) = restored {
-                        let records = in_flight.get(number).copied().unwrap_or(0);
-                        self.restored += 1;
-                        self.restored_in_flight += u64::from(records > 0);
-                        self.records_in_flight += records;
-                        self.rescaled += u64::from(is_rescaled);
-                    }
+                Said::Restored(number) => {
+                    let records = in_flight.get(number).copied().unwrap_or(0);
+                    self.restored += 1;
+                    self.restored_in_flight += u64::from(records > 0);
+                    self.records_in_flight += records;
+                    self.rescaled += u64::from(is_rescaled);
                 }
-                Said::Completed { overtaken } => {
+                Said::Completed {
+                    number,
+                    records,
+                    overtaken,
+                } => {
                     self.completed += 1;
-                    self.overtaken += u64::from(*overtaken);
+                    self.overtaken += u64::from(*overtaken > 0);
+                    in_flight.insert(*number, *records);
                 }
                 Said::Failed { .. } => self.failed += 1,
                 Said::Pressed(is) => is_pressed = *is,
@@ -107,9 +111,16 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = self.stories.iter();
-        let kinds: Vec<_> = kinds.map(|(kind, count)| format!("{kind:?} {count}")).collect();
+        let kinds: Vec<_> = kinds
+            .map(|(kind, count)| format!("{kind:?} {count}"))
+            .collect();
         let stories: u64 = self.stories.values().sum();
-        writeln!(f, "{stories} stories: {}; {} rows", kinds.join(", "), self.rows)?;
+        writeln!(
+            f,
+            "{stories} stories: {}; {} rows",
+            kinds.join(", "),
+            self.rows
+        )?;
         for point in Point::all() {
             writeln!(f, "{:>7}  {point}", self.hits(point))?;
         }
