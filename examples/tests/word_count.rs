@@ -132,3 +132,61 @@ fn a_reader_that_has_gone_away_ends_the_job_with_a_message() {
     assert_eq!(output.status.code(), Some(1), "{stderr}");
     assert!(stderr.contains("`table`"), "{stderr}");
 }
+
+/// The flags of a job that is killed and started again.
+fn resumable<'a>(out: &'a str, checkpoints: &'a str, parallelism: &'a str) -> Vec<&'a str> {
+    let flags = ["--output", out, "--checkpoint-dir", checkpoints];
+    let every = ["--checkpoint-every", "20ms", "--alignment-timeout", "0"];
+    let rest = ["--from", "latest", "-p", parallelism];
+    [&flags[..], &every, &rest].concat()
+}
+
+/// Kill it with -9 as often as you like, and start it again with any parallelism.
+#[test]
+fn a_job_that_is_killed_goes_on_and_commits_what_an_undisturbed_one_does() {
+    let expected = by_tools();
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let (out, checkpoints) = (at("out"), at("checkpoints"));
+    let last = |dir: &str| {
+        let names = fs::read_dir(dir).into_iter().flatten();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.starts_with("checkpoint-")).max()
+    };
+    for parallelism in ["2", "1", "3", "2"] {
+        let before = last(&checkpoints);
+        let mut job = Command::new(binary())
+            .args(resumable(&out, &checkpoints, parallelism))
+            .args(["--throttle", "20000"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        while last(&checkpoints) == before {
+            assert_eq!(job.try_wait().unwrap(), None, "it was to be killed");
+            std::thread::yield_now();
+        }
+        job.kill().unwrap();
+        job.wait().unwrap();
+        assert_eq!(rows_in(Path::new(&out)), [] as [String; 0]);
+    }
+    for parallelism in ["4", "1"] {
+        // The second one finds a job that is at its end, and changes nothing.
+        let output = word_count(&resumable(&out, &checkpoints, parallelism));
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{stderr}");
+        assert!(stderr.contains("goes on from checkpoint"), "{stderr}");
+        assert!(rows_in(Path::new(&out)) == expected, "-p {parallelism}");
+    }
+}
+
+#[test]
+fn a_job_without_a_checkpoint_to_go_on_from_says_that_it_starts_afresh() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let output = word_count(&resumable(&at("out"), &at("checkpoints"), "2"));
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("the job starts afresh"), "{stderr}");
+    assert!(rows_in(&dir.path().join("out")) == by_tools());
+}
