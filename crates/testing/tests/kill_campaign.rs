@@ -1,7 +1,5 @@
 //! A short campaign of kills. A long one is `cargo run --release -p levada-testing --bin kill_campaign`.
 
-#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
-
 use std::process::Command;
 
 #[test]

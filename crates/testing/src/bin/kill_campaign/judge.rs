@@ -137,7 +137,7 @@ mod tests {
             faults(&[("a", 0, &rows[..2]), ("b", 0, &rows[2..])]),
             [Fault::Reordered]
         );
-        let mut corrupt = rows.clone();
+        let mut corrupt = rows;
         corrupt[1].payload = 0;
         assert_eq!(faults(&[("b", 0, &corrupt)]), [Fault::Corrupt]);
     }

@@ -136,7 +136,7 @@ impl Story {
     }
 }
 
-/// A good mixture of the bits: the end of SplitMix64.
+/// A good mixture of the bits: the end of `SplitMix64`.
 pub(crate) fn mix(bits: u64) -> u64 {
     let bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
