@@ -125,4 +125,6 @@ mod guide {
     mod windows {}
     #[doc = include_str!("../../../docs/guide/14-joins.md")]
     mod joins {}
+    #[doc = include_str!("../../../docs/guide/15-checkpoints.md")]
+    mod checkpoints {}
 }
