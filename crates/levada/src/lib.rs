@@ -127,4 +127,6 @@ mod guide {
     mod joins {}
     #[doc = include_str!("../../../docs/guide/15-checkpoints.md")]
     mod checkpoints {}
+    #[doc = include_str!("../../../docs/guide/16-recovery-and-upgrades.md")]
+    mod recovery_and_upgrades {}
 }
