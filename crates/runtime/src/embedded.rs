@@ -285,7 +285,10 @@ impl Supervisor {
         let is_again = self.attempt > 0;
         self.attempt += 1;
         let setup = self.setup.as_deref();
-        let has_taken = is_again && setup.is_some_and(Setup::has_taken);
+        let has_taken = match setup.filter(|_| is_again) {
+            Some(setup) => setup.has_taken()?,
+            None => false,
+        };
         let from = match has_taken {
             true => &StartAt::Latest,
             false => &self.options.from,
@@ -319,10 +322,14 @@ impl Supervisor {
         let mut restarts = Restarts::new(self.options.restart, clock.now());
         let mut running = first;
         let outcome = loop {
-            let outcome = running.drive(&self.asked, &self.teller);
+            let (outcome, all_stopped) = running.drive(&self.asked, &self.teller);
             let Err(error) = outcome else {
                 break Ok(());
             };
+            if !all_stopped {
+                // What is left behind may still write.
+                break Err(error);
+            }
             let random = Arc::clone(&self.environment.random);
             let Some(mut wait) = restart_after(&error, &mut restarts, clock.now(), &*random) else {
                 break Err(error);

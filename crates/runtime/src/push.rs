@@ -170,6 +170,9 @@ pub trait Epochs {
     /// Whether the epoch of this checkpoint is prepared.
     fn has_prepared(&self, checkpoint: u64) -> bool;
 
+    /// Checkpoints up to this one are given up: an epoch that was to be prepared for one of them goes on.
+    fn give_up(&mut self, checkpoint: u64);
+
     /// Commits what was prepared for checkpoints up to this one.
     ///
     /// # Errors

@@ -294,6 +294,10 @@ impl Body {
 
     fn advance(&mut self, limits: Limits, now: Moment, head: &Origin) -> Result<Polled, Failure> {
         self.participant.listen();
+        if !self.closed {
+            // What is complete counts, whatever comes next.
+            self.participant.commit(&mut *self.stage, head)?;
+        }
         match self.commands.try_recv() {
             // Its sinks have committed, and its source keeps nothing: what it has read is read again.
             Ok(Command::Abort) if self.closed => return Ok(self.finish()),

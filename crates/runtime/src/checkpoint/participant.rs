@@ -7,7 +7,7 @@ use levada_core::{Origin, Wake};
 
 use crate::checkpoint::block::{Block, Outlet};
 use crate::checkpoint::order::{Mail, Order};
-use crate::checkpoint::visitors::{Begin, Commit, Left, Overtake, Slice};
+use crate::checkpoint::visitors::{Begin, Commit, GiveUp, Left, Overtake, Slice};
 use crate::error::Failure;
 use crate::push::Visitor;
 use crate::stage::Stage;
@@ -38,11 +38,14 @@ pub struct Participant {
     running: Option<Running>,
     /// The last checkpoint that has begun here, or is over.
     last: u64,
-    /// Checkpoints up to this one are over; the stage has not been told.
+    /// Checkpoints up to this one are over; the head of the stage has not been told.
     over: Option<u64>,
+    /// The same; its sinks have not been told.
+    given_up: Option<u64>,
     commit: Option<u64>,
     settle: Option<u64>,
-    has_stopped: bool,
+    /// The checkpoint at which the task has stopped.
+    stopped_at: Option<u64>,
 }
 
 /// A checkpoint that has begun here.
@@ -111,9 +114,10 @@ impl Participant {
             running: None,
             last: 0,
             over: None,
+            given_up: None,
             commit: None,
             settle: None,
-            has_stopped: false,
+            stopped_at: None,
         }
     }
 
@@ -132,6 +136,9 @@ impl Participant {
             self.running
                 .take_if(|running| running.order.number() <= over);
             self.over = Some(over);
+            self.given_up = Some(over);
+            // What it was to stop for is not there: it goes on.
+            self.stopped_at.take_if(|stopped| *stopped <= over);
         }
         self.commit = letters.commit.or(self.commit);
         self.settle = letters.settle.or(self.settle);
@@ -160,7 +167,7 @@ impl Participant {
 
     /// Whether nothing may be read any more.
     pub(crate) fn has_stopped(&self) -> bool {
-        self.has_stopped
+        self.stopped_at.is_some()
     }
 
     /// Begins the checkpoint that is wanted. The stage shows all that it has to the visitor, and then calls
@@ -168,7 +175,9 @@ impl Participant {
     pub(crate) fn begin(&mut self, passage: Passage) -> Option<Begin<'_>> {
         let order = self.order.take()?;
         self.last = order.number();
-        self.has_stopped |= order.stops;
+        if order.stops {
+            self.stopped_at = Some(order.number());
+        }
         let running = self.running.insert(Running {
             order,
             has_open_inputs: true,
@@ -214,12 +223,22 @@ impl Participant {
     /// Whether there is something to do for a checkpoint.
     #[inline]
     pub(crate) fn is_active(&self) -> bool {
-        self.running.is_some() || self.commit.is_some() || self.settle.is_some()
+        self.running.is_some()
+            || self.given_up.is_some()
+            || self.commit.is_some()
+            || self.settle.is_some()
     }
 
     /// Does what is to be done between two polls of the stage.
     pub(crate) fn go_on(&mut self, stage: &mut dyn Stage, head: &Origin) -> Result<Next, Failure> {
         self.commit(stage, head)?;
+        if let Some(over) = self.given_up.take() {
+            visit(stage, &mut GiveUp(over), head)?;
+            if self.running.is_none() {
+                // There may be room now.
+                return Ok(Next::More);
+            }
+        }
         let (Some(running), Some(outlet)) = (&mut self.running, &self.outlet) else {
             return Ok(Next::Nothing);
         };
@@ -256,8 +275,8 @@ impl Participant {
         }
     }
 
-    /// Lets the sinks commit what is complete.
-    fn commit(&mut self, stage: &mut dyn Stage, head: &Origin) -> Result<(), Failure> {
+    /// Lets the sinks commit what is complete, and the source keep how far it had been read.
+    pub(crate) fn commit(&mut self, stage: &mut dyn Stage, head: &Origin) -> Result<(), Failure> {
         if let Some(number) = self.commit.take() {
             let mut commit = Commit::new(number);
             visit(stage, &mut commit, head)?;

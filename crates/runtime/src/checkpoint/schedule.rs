@@ -449,7 +449,6 @@ impl Schedule {
             }
         }
         if durable.manifest.kind != CheckpointKind::Savepoint {
-            self.setup.note_taken();
             self.confirmed = Some(durable.manifest);
         }
         if let Some(answer) = pending.asked.answer {

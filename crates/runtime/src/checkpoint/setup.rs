@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use levada_checkpoint::{Archive, CheckpointError, Directory, Manifest};
 use levada_core::sync::Mutex;
-use levada_core::sync::atomic::{AtomicBool, Ordering};
 use levada_core::{Clock, Timestamp};
 use levada_graph::Plan;
 
@@ -20,8 +19,8 @@ pub struct Setup {
     clock: Arc<dyn Clock>,
     /// The number of the next one. None is used twice, whatever becomes of it.
     next: Mutex<u64>,
-    /// Whether one has been completed in this run.
-    has_taken: AtomicBool,
+    /// The first one of this run.
+    first: u64,
 }
 
 impl Setup {
@@ -34,12 +33,13 @@ impl Setup {
         environment: &Environment,
     ) -> Result<Arc<Self>, CheckpointFailure> {
         let directory = Directory::open(Arc::clone(&environment.disk), &options.dir)?;
+        let first = directory.next_number();
         Ok(Arc::new(Self {
-            next: Mutex::new(directory.next_number()),
+            next: Mutex::new(first),
             options,
             directory: Arc::new(directory),
             clock: Arc::clone(&environment.clock),
-            has_taken: AtomicBool::new(false),
+            first,
         }))
     }
 
@@ -49,13 +49,14 @@ impl Setup {
         &self.options
     }
 
-    /// Whether this run has completed a checkpoint: from then on an attempt goes on from the latest.
-    pub(crate) fn has_taken(&self) -> bool {
-        self.has_taken.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn note_taken(&self) {
-        self.has_taken.store(true, Ordering::Release);
+    /// Whether this run has completed a checkpoint, whether or not anybody has heard of it: from then on an attempt goes on
+    /// from the latest.
+    ///
+    /// # Errors
+    /// If the directory cannot be read.
+    pub(crate) fn has_taken(&self) -> Result<bool, CheckpointFailure> {
+        let newest = newest(Some(self.directory.archive()))?;
+        Ok(newest.is_some_and(|newest| newest >= self.first))
     }
 
     pub(crate) fn directory(&self) -> &Arc<Directory> {

@@ -47,6 +47,30 @@ pub(crate) struct Overtake<'a> {
     failure: Option<Failure>,
 }
 
+/// Says that checkpoints are given up.
+pub(crate) struct GiveUp(pub(crate) u64);
+
+impl Visitor for GiveUp {
+    fn keyed(&mut self, _: &Origin, _: &mut dyn KeyedState) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    fn operator(
+        &mut self,
+        _: &Origin,
+        _: usize,
+        _: usize,
+        _: &mut dyn OperatorState,
+    ) -> Result<(), StateError> {
+        Ok(())
+    }
+
+    fn sink(&mut self, _: &Origin, _: usize, sink: &mut dyn Epochs) -> Result<(), StateError> {
+        sink.give_up(self.0);
+        Ok(())
+    }
+}
+
 /// Commits what sinks had prepared.
 pub(crate) struct Commit {
     checkpoint: u64,

@@ -88,10 +88,22 @@ impl Running {
         &self.registry
     }
 
-    /// Runs the attempt to its end.
-    pub(crate) fn drive(mut self, asked: &Receiver<Request>, teller: &Teller) -> Result<(), Error> {
+    /// Runs the attempt to its end. Returns whether all of its tasks have stopped, too.
+    pub(crate) fn drive(
+        mut self,
+        asked: &Receiver<Request>,
+        teller: &Teller,
+    ) -> (Result<(), Error>, bool) {
         let tasks = self.threads.len();
-        let writer = self.start_writer()?;
+        let writer = match self.start_writer() {
+            Ok(writer) => writer,
+            Err(error) => {
+                for (_, task) in &self.threads {
+                    self.coordinator.lose(task.id(), error.clone());
+                }
+                return (self.coordinator.into_outcome(), true);
+            }
+        };
         let (workers, own) = self.start_threads();
         teller.tell(Event::Started { tasks });
         let all_stopped = self.coordinate(asked, teller);
@@ -113,7 +125,7 @@ impl Running {
         if let Some(writer) = writer.filter(|_| all_stopped) {
             writer.join();
         }
-        outcome
+        (outcome, all_stopped)
     }
 
     fn start_writer(&mut self) -> Result<Option<Joined>, Error> {

@@ -240,6 +240,10 @@ impl<T: Send, W: Writer<T>> Epochs for SinkEnd<T, W> {
         self.prepared >= checkpoint
     }
 
+    fn give_up(&mut self, checkpoint: u64) {
+        self.preparing.take_if(|preparing| *preparing <= checkpoint);
+    }
+
     fn commit(&mut self, checkpoint: u64) -> Result<(), Failure> {
         while let Some((_, pending)) = self.pending.pop_front_if(|(of, _)| *of <= checkpoint) {
             self.guarded(|writer| writer.commit(pending))?;
