@@ -89,6 +89,57 @@ fn each_run_prints_the_line_of_the_course() {
 }
 
 #[test]
+fn a_run_that_is_stopped_goes_on_from_its_savepoint() {
+    let dir = with_events();
+    let checkpoints = "--checkpoint-dir checkpoints --checkpoint-every 20ms";
+    for query in ["keyed", "q11"] {
+        let whole = lines(&dir, &format!("{query} --events events -p 1 --digest"));
+        let stop = "-p 2 --digest --stop-after 1000 --savepoint half";
+        let half = lines(
+            &dir,
+            &format!("{query} --events events {checkpoints} {stop}"),
+        );
+        assert!(half[0].contains("p=2 events=1000 secs="), "{}", half[0]);
+        assert!(
+            half[0].ends_with(" ckpt=20 ckpts=1 savepoint=half"),
+            "{}",
+            half[0]
+        );
+        assert_ne!(field(&half[0], "digest"), field(&whole[0], "digest"));
+        let go_on = "-p 3 --digest --from half";
+        let rest = lines(
+            &dir,
+            &format!("{query} --events events {checkpoints} {go_on}"),
+        );
+        assert!(rest[0].contains("p=3 events=2000 secs="), "{}", rest[0]);
+        assert!(field(&rest[0], "ckpts").parse::<u64>().unwrap() >= 1);
+        for name in ["rows", "sum", "digest"] {
+            assert_eq!(field(&rest[0], name), field(&whole[0], name), "{name}");
+        }
+        let (code, errors) = failure(&dir, &format!("{query} --events events -p 3 --from half"));
+        assert_eq!(code, Some(1), "{errors}");
+        assert!(errors.contains("go on with --digest"), "{errors}");
+        fs::remove_dir_all(dir.path().join("half")).unwrap();
+        fs::remove_dir_all(dir.path().join("checkpoints")).unwrap();
+    }
+}
+
+#[test]
+fn a_savepoint_goes_beside_the_checkpoints_unless_it_is_said_where() {
+    let dir = with_events();
+    let line = "q0 --events events -p 2 --checkpoint-dir checkpoints --stop-after 10";
+    let stopped = lines(&dir, line);
+    assert!(
+        stopped[0].ends_with(" ckpt=10000 ckpts=1 savepoint=checkpoints/savepoint"),
+        "{}",
+        stopped[0]
+    );
+    assert_eq!(field(&stopped[0], "rows"), "10");
+    let line = "q0 --events events -p 2 --checkpoint-dir checkpoints --from checkpoints/savepoint";
+    assert_eq!(field(&lines(&dir, line)[0], "rows"), "3000");
+}
+
+#[test]
 fn a_plan_is_printed_instead_of_a_line() {
     let dir = with_events();
     let plan = lines(&dir, "keyed --events events -p 2 --plan").join("\n");

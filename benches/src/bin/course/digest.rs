@@ -1,33 +1,19 @@
 //! What becomes of the rows: they are counted, a number of each is added up, and with `--digest` their texts are hashed.
 
 use std::fmt;
-use std::iter::Sum;
 
+use levada::BoxError;
 use serde::{Deserialize, Serialize};
 
-use crate::map::Map;
+use crate::map::{self, Map};
 use crate::row::Row;
 
 /// What is known of all rows of a run. Sums wrap, so that the order of rows and subtasks does not matter.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Totals {
     pub(crate) rows: u64,
     pub(crate) sum: u64,
     pub(crate) digest: Option<u64>,
-}
-
-impl Sum for Totals {
-    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
-        all.reduce(|left, right| Self {
-            rows: left.rows + right.rows,
-            sum: left.sum.wrapping_add(right.sum),
-            digest: left
-                .digest
-                .zip(right.digest)
-                .map(|(left, right)| left.wrapping_add(right)),
-        })
-        .unwrap_or_default()
-    }
 }
 
 /// Takes rows.
@@ -40,7 +26,7 @@ pub(crate) trait Gather: Default {
 }
 
 /// Counts rows and adds their numbers up.
-#[derive(Default)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 pub(crate) struct Counting {
     rows: u64,
     sum: u64,
@@ -63,12 +49,80 @@ impl Gather for Counting {
 }
 
 /// Hashes the rows' texts too.
-#[derive(Default)]
+#[derive(Clone, Default, Deserialize, Serialize)]
 pub(crate) struct Digesting {
     counting: Counting,
     digest: u64,
     /// The number and the hash of the last update of each key.
+    #[serde(with = "map::pairs")]
     updates: Map<u64, (u64, u64)>,
+}
+
+/// What a part of the rows has come to. It is what a checkpoint keeps.
+#[derive(Clone, Deserialize, Serialize)]
+pub(crate) enum Gathered {
+    Counted(Counting),
+    Digested(Digesting),
+}
+
+impl Gathered {
+    /// What no rows come to.
+    pub(crate) fn nothing(digest: bool) -> Self {
+        match digest {
+            true => Self::Digested(Digesting::default()),
+            false => Self::Counted(Counting::default()),
+        }
+    }
+
+    /// Adds what other rows have come to.
+    ///
+    /// # Errors
+    /// If only one of the two has a digest.
+    pub(crate) fn absorb(&mut self, other: Self) -> Result<(), BoxError> {
+        match (self, other) {
+            (Self::Counted(counting), Self::Counted(other)) => counting.absorb(&other),
+            (Self::Digested(digesting), Self::Digested(other)) => digesting.absorb(&other),
+            (Self::Counted(_), Self::Digested(_)) => {
+                return Err("the checkpoint has a digest: go on with --digest".into());
+            }
+            (Self::Digested(_), Self::Counted(_)) => {
+                return Err("the checkpoint has no digest: go on without --digest".into());
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        match self {
+            Self::Counted(counting) => counting.totals(),
+            Self::Digested(digesting) => digesting.totals(),
+        }
+    }
+}
+
+impl Counting {
+    fn absorb(&mut self, other: &Self) {
+        self.rows += other.rows;
+        self.sum = self.sum.wrapping_add(other.sum);
+    }
+}
+
+impl Digesting {
+    fn absorb(&mut self, other: &Self) {
+        self.counting.absorb(&other.counting);
+        self.digest = self.digest.wrapping_add(other.digest);
+        for (key, update) in &other.updates {
+            self.update(*key, *update);
+        }
+    }
+
+    /// Keeps an update, unless there is a later one.
+    fn update(&mut self, key: u64, (number, hash): (u64, u64)) {
+        let last = self.updates.entry(key).or_default();
+        if number > last.0 {
+            *last = (number, hash);
+        }
+    }
 }
 
 impl Gather for Digesting {
@@ -79,12 +133,7 @@ impl Gather for Digesting {
             .expect("writing into a hash does not fail");
         match row.update() {
             None => self.digest = self.digest.wrapping_add(hash.0),
-            Some((key, number)) => {
-                let last = self.updates.entry(key).or_default();
-                if number > last.0 {
-                    *last = (number, hash.0);
-                }
-            }
+            Some((key, number)) => self.update(key, (number, hash.0)),
         }
     }
 
@@ -146,12 +195,14 @@ mod tests {
             for auction in auctions {
                 digesting.add(&row(*auction));
             }
-            digesting.totals()
+            digesting
         };
-        let whole = of(&[1, 2, 3]);
+        let whole = of(&[1, 2, 3]).totals();
         assert_eq!(whole.rows, 3);
-        assert_eq!(whole, [of(&[3]), of(&[2, 1])].into_iter().sum());
-        assert_ne!(whole.digest, of(&[1, 2, 2]).digest);
+        let mut parts = of(&[3]);
+        parts.absorb(&of(&[2, 1]));
+        assert_eq!(whole, parts.totals());
+        assert_ne!(whole.digest, of(&[1, 2, 2]).totals().digest);
     }
 
     #[test]
@@ -166,12 +217,22 @@ mod tests {
             for (bidder, count) in rows {
                 digesting.add(&row(*bidder, *count));
             }
-            digesting.totals()
+            digesting
         };
-        let all = of(&[(1, 1), (2, 1), (1, 2), (1, 3)]);
+        let digest = |rows| of(rows).totals().digest;
+        let all = of(&[(1, 1), (2, 1), (1, 2), (1, 3)]).totals();
         assert_eq!(all.rows, 4);
-        assert_eq!(all.digest, of(&[(1, 3), (2, 1)]).digest);
-        assert_eq!(all.digest, of(&[(1, 3), (1, 2), (2, 1)]).digest);
-        assert_ne!(all.digest, of(&[(1, 2), (2, 1)]).digest);
+        assert_eq!(all.digest, digest(&[(1, 3), (2, 1)]));
+        assert_eq!(all.digest, digest(&[(1, 3), (1, 2), (2, 1)]));
+        assert_ne!(all.digest, digest(&[(1, 2), (2, 1)]));
+        // A bidder's updates may be in several parts, the last one in any of them.
+        for (left, right) in [
+            (&[(1, 1), (1, 3)], &[(1, 2), (2, 1)]),
+            (&[(1, 2), (2, 1)], &[(1, 1), (1, 3)]),
+        ] {
+            let mut parts = of(left);
+            parts.absorb(&of(right));
+            assert_eq!(parts.totals(), all);
+        }
     }
 }

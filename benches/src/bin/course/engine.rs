@@ -12,7 +12,6 @@ mod q5;
 mod q7;
 mod q8;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use levada::prelude::*;
@@ -24,8 +23,8 @@ use crate::sink::Rows;
 use crate::source::Preloaded;
 
 /// Describes the job of the query that the flags name.
-pub(crate) fn build(job: &Job, flags: &Run, events: &Arc<Vec<Event>>, rows: &Rows) {
-    let events = job.source("events", Preloaded(Arc::clone(events)));
+pub(crate) fn build(job: &Job, flags: &Run, source: &Preloaded, rows: &Rows) {
+    let events = job.source("events", source.clone());
     let rows = rows.clone();
     let out_of_orderness = millis(flags.out_of_orderness.unwrap_or(0));
     match flags.query {

@@ -91,6 +91,14 @@ pub(crate) struct Run {
     /// How long after an event one that happened before it may come, in milliseconds [default: 0]
     #[arg(long, value_name = "MS", value_parser = clap::value_parser!(u64).range(..=BASE_TIME_MAX))]
     pub(crate) out_of_orderness: Option<u64>,
+
+    /// Stop with a savepoint after so many events, if there are so many; the line has the rows up to there
+    #[arg(long, value_name = "N", requires = "checkpoint_dir", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) stop_after: Option<u64>,
+
+    /// Where that savepoint goes: an empty directory, or a new one [default: savepoint, in that of the checkpoints]
+    #[arg(long, value_name = "DIR", requires = "stop_after")]
+    pub(crate) savepoint: Option<PathBuf>,
 }
 
 /// What runs a query.
@@ -122,15 +130,23 @@ impl CommandLine {
         let Some(run) = &self.run else {
             return Ok(());
         };
-        if run.engine == Engine::Levada {
-            return Ok(());
-        }
-        let problem = if run.out_of_orderness.is_some() {
+        let common = &self.common;
+        let problem = if run.engine == Engine::Levada {
+            let begins_elsewhere = common.checkpoints.from.is_some() || run.stop_after.is_some();
+            if run.repeat == 1 || !begins_elsewhere {
+                return Ok(());
+            }
+            "only a run from the beginning to the end can be repeated: run it without --repeat, or without --from and --stop-after"
+        } else if run.out_of_orderness.is_some() {
             "a loop reads events in the order of their time: run it without --out-of-orderness over the ordered file"
-        } else if self.common.parallelism.is_some_and(|p| p.get() > 1) {
+        } else if common.parallelism.is_some_and(|p| p.get() > 1) {
             "a loop runs on one thread: run it with -p 1"
-        } else if self.common.plan.is_some() || self.common.report.is_some() {
+        } else if common.plan.is_some() || common.report.is_some() {
             "a loop has no plan and no report: run it without --plan and --report"
+        } else if common.checkpoints.checkpoint_dir.is_some() || common.checkpoints.from.is_some() {
+            "a loop takes no checkpoints: run it without --checkpoint-dir and --from"
+        } else if common.throttle.is_some() {
+            "a loop goes as fast as it can: run it without --throttle"
         } else {
             return Ok(());
         };
@@ -156,6 +172,10 @@ mod tests {
         assert_eq!((run.repeat, run.digest), (3, true));
         let job = parse("course keyed --events f -p 2 --threads 2 --force-exchange").unwrap();
         assert!(job.common.force_exchange && job.make.is_none());
+        let stopped = parse("course q0 --events f --checkpoint-dir d --stop-after 7 --savepoint s");
+        let stopped = stopped.unwrap().run.unwrap();
+        assert_eq!(stopped.stop_after, Some(7));
+        assert_eq!(stopped.savepoint, Some("s".into()));
         let made = parse("course generate f 10").unwrap();
         assert!(
             matches!(
@@ -186,6 +206,13 @@ mod tests {
             "course q5 --events f --engine hand-clone --out-of-orderness 10",
             "course q5 --events f --engine hand -p 2",
             "course q5 --events f --engine hand --plan",
+            "course q5 --events f --engine hand --checkpoint-dir d",
+            "course q5 --events f --engine hand --from d",
+            "course q5 --events f --engine hand --throttle 5",
+            "course q0 --events f --checkpoint-dir d --stop-after 0",
+            "course q0 --events f --checkpoint-dir d --savepoint s",
+            "course q0 --events f --checkpoint-dir d --stop-after 7 --repeat 2",
+            "course q0 --events f --checkpoint-dir d --from latest --repeat 2",
             "course q5 --events f --out-of-orderness -1",
             "course generate f",
             "course generate f many",

@@ -16,6 +16,7 @@ mod run;
 mod shuffle;
 mod sink;
 mod source;
+mod stop;
 #[cfg(test)]
 mod tests;
 

@@ -1,6 +1,7 @@
 //! How long a run has taken, and the line that says so.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -59,9 +60,19 @@ pub(crate) struct Line {
     pub(crate) engine: &'static str,
     pub(crate) query: Query,
     pub(crate) parallelism: usize,
-    pub(crate) events: usize,
+    pub(crate) events: u64,
     pub(crate) taken: Taken,
     pub(crate) totals: Totals,
+    pub(crate) checkpoints: Option<Checkpoints>,
+    /// Where the savepoint is with which it was stopped.
+    pub(crate) savepoint: Option<PathBuf>,
+}
+
+/// The checkpoints of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checkpoints {
+    pub(crate) every: Duration,
+    pub(crate) completed: u64,
 }
 
 impl fmt::Display for Line {
@@ -78,8 +89,14 @@ impl fmt::Display for Line {
             self.events as f64 / seconds,
             self.taken.cpu.as_secs_f64(),
         )?;
-        match digest {
-            Some(digest) => write!(f, " digest={digest:016x}"),
+        if let Some(digest) = digest {
+            write!(f, " digest={digest:016x}")?;
+        }
+        if let Some(Checkpoints { every, completed }) = self.checkpoints {
+            write!(f, " ckpt={} ckpts={completed}", every.as_millis())?;
+        }
+        match &self.savepoint {
+            Some(dir) => write!(f, " savepoint={}", dir.display()),
             None => Ok(()),
         }
     }
@@ -93,7 +110,7 @@ mod tests {
 
     #[test]
     fn the_line_is_that_of_the_course() {
-        let line = |digest| {
+        let line = |digest, checkpoints, savepoint: Option<&str>| {
             let line = Line {
                 engine: "levada",
                 query: Query::Q11,
@@ -108,12 +125,27 @@ mod tests {
                     sum: 184_000,
                     digest,
                 },
+                checkpoints,
+                savepoint: savepoint.map(PathBuf::from),
             };
             line.to_string()
         };
         let begin = "engine=levada query=q11 p=2 events=200000 secs=0.125000 eps=1600000 cpu=0.234567 rows=3925 sum=184000";
-        assert_eq!(line(None), begin);
-        assert_eq!(line(Some(0xab)), format!("{begin} digest=00000000000000ab"));
+        assert_eq!(line(None, None, None), begin);
+        let digest = format!("{begin} digest=00000000000000ab");
+        assert_eq!(line(Some(0xab), None, None), digest);
+        let checkpoints = Checkpoints {
+            every: Duration::from_millis(20),
+            completed: 11,
+        };
+        assert_eq!(
+            line(Some(0xab), Some(checkpoints), None),
+            format!("{digest} ckpt=20 ckpts=11")
+        );
+        assert_eq!(
+            line(None, Some(checkpoints), Some("a/b")),
+            format!("{begin} ckpt=20 ckpts=11 savepoint=a/b")
+        );
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! The loops against what the course says, and the jobs against the loops.
 
+mod checkpoints;
+
 use std::sync::Arc;
 
 use clap::ValueEnum;
@@ -13,6 +15,7 @@ use crate::query::Query;
 use crate::run::prepare;
 use crate::shuffle::shuffle;
 use crate::sink::Rows;
+use crate::source::Preloaded;
 
 /// Rows and digests of the file of 200,000 events.
 const EXPECTED: [(Query, u64, u64); 10] = [
@@ -59,7 +62,7 @@ fn by_job(query: Query, events: &Arc<Vec<Event>>, flags: &str) -> Totals {
     let line = format!("{query} --events none --digest {flags}");
     let runner = Runner::new().args(line.split_whitespace());
     let rows = Rows::new(true);
-    let prepared = prepare(&runner, events, &rows).unwrap();
+    let prepared = prepare(&runner, Preloaded::new(events, None), &rows).unwrap();
     prepared.start().unwrap().wait().unwrap();
     rows.totals()
 }
