@@ -66,8 +66,8 @@ fn tell(what: &str, taken: &[CheckpointSummary]) {
         of(&|taken| taken.durable_nanos),
         of(&|taken| taken.sync_nanos),
         sum(&|taken| taken.in_flight_records) / taken.len() as u64,
-        sum(&|taken| taken.in_flight_bytes) / taken.len() as u64 >> 10,
-        sum(&|taken| taken.bytes) / taken.len() as u64 >> 10,
+        sum(&|taken| taken.in_flight_bytes) / (taken.len() as u64 * 1_024),
+        sum(&|taken| taken.bytes) / (taken.len() as u64 * 1_024),
         taken.len()
     );
 }

@@ -62,7 +62,7 @@ fn undisturbed(job: &dyn Fn(&Job, Out)) -> Vec<String> {
     let run = Simulation::new(1)
         .parallelism(1)
         .run(|building: &Job| job(building, sink.clone()));
-    run.unwrap().expect_finished();
+    run.expect("it can start").expect_finished();
     ledger.sorted()
 }
 

@@ -28,7 +28,10 @@ fn start(seed: u64, disk: &MemoryDisk, parallelism: usize, job: &dyn Fn(&Job)) -
         .with_disk(disk.clone())
         .parallelism(parallelism)
         .runner(runner());
-    simulation.start(job).unwrap()
+    match simulation.start(job) {
+        Ok(simulated) => simulated,
+        Err(error) => panic!("seed {seed}: {error:?}"),
+    }
 }
 
 /// Takes a checkpoint of a job that cannot move.
@@ -37,11 +40,13 @@ fn checkpoint(simulated: &mut Simulated, seed: u64) -> CheckpointSummary {
     simulated.checkpoint(Purpose::Recovery, false);
     let is_complete = simulated.run_until(|simulated| simulated.checkpoints().completed > before);
     assert!(is_complete, "seed {seed}: {:?}", simulated.checkpoints());
-    simulated.checkpoints().last.unwrap()
+    let last = simulated.checkpoints().last;
+    last.expect("one has just been completed")
 }
 
 /// Fills a job up, takes a checkpoint, kills it, and lets the next one go on, at each of some parallelisms. The last one comes to
 /// its end; `expected` says what must come out of it.
+#[expect(clippy::print_stdout, reason = "it shows that it has happened")]
 fn edge(name: &str, job: impl Fn(&Job, Out), parallelisms: &[usize], expected: &[u64]) {
     let (mut in_flight, mut overtaken) = (0, 0);
     for seed in 0..40 {
@@ -49,7 +54,7 @@ fn edge(name: &str, job: impl Fn(&Job, Out), parallelisms: &[usize], expected: &
         let building = |building: &Job| job(building, sink.clone());
         let disk = MemoryDisk::default();
         ledger.hold();
-        let (last, before) = parallelisms.split_last().unwrap();
+        let (last, before) = parallelisms.split_last().expect("there are some");
         for parallelism in before {
             let mut simulated = start(seed, &disk, *parallelism, &building);
             simulated.settle();

@@ -127,6 +127,7 @@ fn lines(disk: &MemoryDisk) -> Vec<String> {
 
 /// Tells the stories of a job, and compares each with the lines that are expected.
 #[track_caller]
+#[expect(clippy::print_stdout, reason = "it shows that it has happened")]
 fn check(job: &dyn Fn(&Job), expected: &[String]) {
     let mut all = Story::default();
     for seed in 0..stories() {
@@ -248,8 +249,10 @@ fn a_job_that_is_at_its_end_changes_nothing_when_it_is_started_again() {
     assert!(based > 0, "some last checkpoint is based on another");
 }
 
+type Trouble = fn(&MemoryDisk, u64);
+
 /// What is wrong with a disk, after so much has been done to it.
-const TROUBLES: [(&str, fn(&MemoryDisk, u64)); 2] = [
+const TROUBLES: [(&str, Trouble); 2] = [
     ("full", |disk, n| disk.fill_after(n as usize * 100)),
     ("unsynced", |disk, n| disk.fail_syncs_after(n)),
 ];
