@@ -174,6 +174,10 @@ impl Start {
                 .and_then(|manifest: Manifest| Restored::load(archive, manifest));
             match read {
                 Ok(restored) => return Ok(Some(restored)),
+                // Nothing is wrong with it: the program is too old.
+                Err(error @ CheckpointError::Version { .. }) if !allowed.duplicates => {
+                    return Err(error.into());
+                }
                 Err(error) if !allowed.duplicates => {
                     return Err(CheckpointFailure::Damaged {
                         number: found.number,
