@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use levada::prelude::*;
 use levada::{
-    BoxError, Drain, Intake, Reader, ReaderContext, Sink, SinkContext, Source, SourceContext,
-    Status, Writer,
+    BoxError, CheckpointOptions, Drain, Intake, Reader, ReaderContext, Runner, Sink, SinkContext,
+    Source, SourceContext, Status, Writer,
 };
 use levada_core::sync::Mutex;
+use levada_runtime::checkpoint::Purpose;
 use levada_testing::{Simulation, campaign, collect};
 
 /// What has happened, in order.
@@ -169,6 +170,41 @@ fn positions_are_kept_once_and_after_all_sinks() {
         run
     });
     println!("{campaign}");
+}
+
+#[test]
+fn a_job_that_stops_at_a_checkpoint_keeps_how_far_it_was_read() {
+    for seed in 0..50 {
+        let acts = Acts::default();
+        let runner = Runner::new()
+            .throttle(10.0)
+            .checkpoints(CheckpointOptions::new("/checkpoints"));
+        let simulation = Simulation::new(seed).parallelism(2).runner(runner);
+        let mut simulated = simulation
+            .start(|job: &Job| {
+                let acts = Arc::clone(&acts);
+                let kept = Kept {
+                    splits: 1,
+                    acts: Arc::clone(&acts),
+                    fails: false,
+                };
+                let noting = Noting { acts, fails: false };
+                job.source("numbers", kept).rebalance().sink("out", noting);
+            })
+            .unwrap();
+        assert!(simulated.run_until(|simulated| simulated.metrics().records_read() >= 4));
+        simulated.checkpoint(Purpose::Recovery, true);
+        simulated.settle();
+        assert!(simulated.checkpoints().stopped, "seed {seed}");
+        let run = simulated.finish();
+        run.expect_finished();
+        let read = run.metrics.records_read();
+        assert!(read < 10, "seed {seed}: it has stopped before its end");
+        let acts = acts.lock().clone();
+        let sink = Act::SinkCommitted;
+        let source = Act::SourceCommitted(0, read);
+        assert_eq!(acts, [sink.clone(), sink, source], "seed {seed}");
+    }
 }
 
 #[test]

@@ -293,6 +293,8 @@ impl Body {
     }
 
     fn advance(&mut self, limits: Limits, now: Moment, head: &Origin) -> Result<Polled, Failure> {
+        // In this order: what was told before a command is known with it.
+        let command = self.commands.try_recv();
         self.participant.listen();
         if !self.closed {
             // What is complete counts, whatever comes next.
@@ -301,7 +303,11 @@ impl Body {
         match self.commands.try_recv() {
             // Its sinks have committed, and its source keeps nothing: what it has read is read again.
             Ok(Command::Abort) if self.closed => return Ok(self.finish()),
-            Ok(Command::Abort) => return self.close(Ending::Abort),
+            Ok(Command::Abort) => {
+                // All sinks have committed what was read up to there, so that it counts whatever comes after.
+                self.participant.settle(&mut *self.stage)?;
+                return self.close(Ending::Abort);
+            }
             Ok(Command::Commit) if self.duties.source => return self.commit(),
             Ok(Command::Commit) => return self.close(Ending::Commit),
             Ok(Command::Settle) => {
