@@ -300,14 +300,10 @@ impl Body {
             // What is complete counts, whatever comes next.
             self.participant.commit(&mut *self.stage, head)?;
         }
-        match self.commands.try_recv() {
+        match command {
             // Its sinks have committed, and its source keeps nothing: what it has read is read again.
             Ok(Command::Abort) if self.closed => return Ok(self.finish()),
-            Ok(Command::Abort) => {
-                // All sinks have committed what was read up to there, so that it counts whatever comes after.
-                self.participant.settle(&mut *self.stage)?;
-                return self.close(Ending::Abort);
-            }
+            Ok(Command::Abort) => return self.close(Ending::Abort),
             Ok(Command::Commit) if self.duties.source => return self.commit(),
             Ok(Command::Commit) => return self.close(Ending::Commit),
             Ok(Command::Settle) => {

@@ -285,11 +285,6 @@ impl Participant {
                 .reports
                 .try_send(Report::EpochCommitted(self.task, number));
         }
-        self.settle(stage)
-    }
-
-    /// Lets the source keep how far it had been read at a checkpoint, if it is to.
-    pub(crate) fn settle(&mut self, stage: &mut dyn Stage) -> Result<(), Failure> {
         match self.settle.take() {
             Some(number) => stage.settle(Some(number)),
             None => Ok(()),

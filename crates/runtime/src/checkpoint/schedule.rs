@@ -113,6 +113,8 @@ pub(crate) struct Schedule {
     manifest: Manifest,
     /// The last one that is complete and was taken by these tasks.
     confirmed: Option<Manifest>,
+    /// Files of that one are gone: the next one stands alone.
+    has_lost_base: bool,
     pending: Option<Pending>,
     committing: Option<Committing>,
     asked: VecDeque<Asked>,
@@ -185,6 +187,7 @@ impl Schedule {
             duties,
             manifest,
             confirmed: None,
+            has_lost_base: false,
             pending: None,
             committing: None,
             asked: VecDeque::new(),
@@ -319,7 +322,7 @@ impl Schedule {
         };
         let full = confirmed.files.first().map_or(0, |file| file.bytes);
         let is_worth_it = confirmed.bytes() - full <= full;
-        if confirmed.files.len() < self.options().chain_max && is_worth_it {
+        if confirmed.files.len() < self.options().chain_max && is_worth_it && !self.has_lost_base {
             (Some(confirmed.number), confirmed.files.clone())
         } else {
             (None, Vec::new())
@@ -412,6 +415,10 @@ impl Schedule {
         let durable = match result {
             Ok(durable) => *durable,
             Err(error) => {
+                self.has_lost_base |= matches!(
+                    *error,
+                    CheckpointError::Missing { .. } | CheckpointError::Length { .. }
+                );
                 let reason = crate::error::chain(&*error);
                 let decision = self.give_up(&reason, now, tasks, &mut events);
                 return (events, decision);
@@ -449,6 +456,7 @@ impl Schedule {
             }
         }
         if durable.manifest.kind != CheckpointKind::Savepoint {
+            self.has_lost_base = false;
             self.confirmed = Some(durable.manifest);
         }
         if let Some(answer) = pending.asked.answer {
