@@ -15,7 +15,7 @@ use levada::{
 };
 use levada_core::Clock;
 use levada_core::sync::Mutex;
-use levada_testing::{Ledger, LedgerSink, MemoryDisk, ledger};
+use levada_testing::{Epoch, Ledger, LedgerSink, LedgerWriter, MemoryDisk, ledger};
 
 const COUNT: u64 = 3_000;
 const SPLITS: u64 = 3;
@@ -470,4 +470,90 @@ fn nothing_of_an_attempt_is_left_when_the_next_one_begins() {
     handle.unwrap().end().1.unwrap();
     assert_eq!(*open.lock(), 0);
     assert_eq!(openings.load(Ordering::Relaxed), 18);
+}
+
+/// A ledger that refuses so many commits.
+struct Refusing {
+    sink: LedgerSink<(u64, u64)>,
+    refusals: Arc<AtomicU32>,
+}
+
+struct RefusingWriter {
+    writer: LedgerWriter<(u64, u64)>,
+    refusals: Arc<AtomicU32>,
+}
+
+impl Sink<(u64, u64)> for Refusing {
+    type Writer = RefusingWriter;
+
+    fn open(&self, context: &SinkContext) -> Result<RefusingWriter, BoxError> {
+        Ok(RefusingWriter {
+            writer: self.sink.open(context)?,
+            refusals: Arc::clone(&self.refusals),
+        })
+    }
+}
+
+impl Writer<(u64, u64)> for RefusingWriter {
+    type Pending = Epoch<(u64, u64)>;
+
+    fn write(&mut self, records: &mut impl Drain<(u64, u64)>) -> Result<(), BoxError> {
+        self.writer.write(records)
+    }
+
+    fn prepare(&mut self) -> Result<Self::Pending, BoxError> {
+        self.writer.prepare()
+    }
+
+    fn commit(&mut self, epoch: Self::Pending) -> Result<(), BoxError> {
+        let less = |left: u32| left.checked_sub(1);
+        let refused = self
+            .refusals
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+        match refused {
+            Ok(_) => Err("the ledger is locked".into()),
+            Err(_) => self.writer.commit(epoch),
+        }
+    }
+}
+
+/// It was told to stop: if it were started again, it and the job that goes on from the savepoint would both commit.
+#[test]
+fn a_job_that_fails_while_it_stops_is_not_started_again() {
+    let world = World::new();
+    world.gate.open_to(1_200);
+    let none = Fragile::new(0, 0, false);
+    let refusals = Arc::new(AtomicU32::new(1));
+    let runner = world.runner(fixed(3));
+    let handle = runner.start(|job: &Job| {
+        let refusing = Refusing {
+            sink: world.sink.clone(),
+            refusals: Arc::clone(&refusals),
+        };
+        job.source("numbers", Gated(world.gate.clone(), none.clone()))
+            .rebalance()
+            .key_by(|n| n % 10)
+            .count("counts")
+            .rebalance()
+            .sink("out", refusing);
+    });
+    let handle = handle.unwrap();
+    let taken = handle.stop_with_savepoint("/savepoints/a").unwrap();
+    let was_restarted = wait_for(&handle, |event| match event {
+        Event::Restarting { .. } => Some(true),
+        Event::Ended => Some(false),
+        _ => None,
+    });
+    assert!(!was_restarted);
+    let (report, result) = handle.end();
+    assert!(matches!(report.outcome, Outcome::Failed { .. }));
+    let error = format!("{:?}", result.unwrap_err());
+    assert!(error.contains("the ledger is locked"), "{error}");
+
+    // What it had not committed is committed by the one that goes on.
+    world.gate.open_to(COUNT);
+    let runner = world.runner(Restart::None);
+    let runner = runner.start_at(StartAt::Path(taken.path));
+    world.start(&runner, &none).end().1.unwrap();
+    world.expect_exact();
 }

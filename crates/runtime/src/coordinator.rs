@@ -258,6 +258,11 @@ impl Coordinator {
         self.phase == Phase::Aborting
     }
 
+    /// Whether it is to stop at a checkpoint that is complete: from there another job may go on at any time.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.schedule.as_ref().is_some_and(Schedule::is_stopping)
+    }
+
     /// How the run ended.
     ///
     /// # Errors

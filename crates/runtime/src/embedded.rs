@@ -322,12 +322,11 @@ impl Supervisor {
         let mut restarts = Restarts::new(self.options.restart, clock.now());
         let mut running = first;
         let outcome = loop {
-            let (outcome, all_stopped) = running.drive(&self.asked, &self.teller);
-            let Err(error) = outcome else {
+            let ended = running.drive(&self.asked, &self.teller);
+            let Err(error) = ended.outcome else {
                 break Ok(());
             };
-            if !all_stopped {
-                // What is left behind may still write.
+            if !ended.may_restart {
                 break Err(error);
             }
             let random = Arc::clone(&self.environment.random);

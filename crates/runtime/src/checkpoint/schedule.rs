@@ -117,6 +117,8 @@ pub(crate) struct Schedule {
     has_lost_base: bool,
     pending: Option<Pending>,
     committing: Option<Committing>,
+    /// The checkpoint at which the job stops is complete.
+    is_stopping: bool,
     asked: VecDeque<Asked>,
     last_begin: Moment,
     last_end: Moment,
@@ -190,6 +192,7 @@ impl Schedule {
             has_lost_base: false,
             pending: None,
             committing: None,
+            is_stopping: false,
             asked: VecDeque::new(),
             last_begin: now,
             last_end: now,
@@ -203,6 +206,10 @@ impl Schedule {
 
     pub(crate) fn metrics(&self) -> &CheckpointMetrics {
         &self.metrics
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.is_stopping
     }
 
     fn options(&self) -> &CheckpointOptions {
@@ -467,6 +474,7 @@ impl Schedule {
 
     /// Lets the sinks commit.
     fn commit(&mut self, number: u64, stops: bool, tasks: &Tasks<'_>) -> Decision {
+        self.is_stopping |= stops;
         let waits = self.duties.iter().enumerate();
         let waits = waits.map(|(task, duties)| duties.sink && (tasks.is_live)(task));
         self.committing = Some(Committing {

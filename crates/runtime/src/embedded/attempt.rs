@@ -36,6 +36,13 @@ pub(crate) struct Running {
     threads: Vec<(Option<Arc<OwnThread>>, Arc<TaskCell>)>,
 }
 
+/// How an attempt has ended.
+pub(crate) struct Ended {
+    pub(crate) outcome: Result<(), Error>,
+    /// Whether another one may follow.
+    pub(crate) may_restart: bool,
+}
+
 impl Running {
     pub(crate) fn launch(
         program: &Program,
@@ -88,12 +95,8 @@ impl Running {
         &self.registry
     }
 
-    /// Runs the attempt to its end. Returns whether all of its tasks have stopped, too.
-    pub(crate) fn drive(
-        mut self,
-        asked: &Receiver<Request>,
-        teller: &Teller,
-    ) -> (Result<(), Error>, bool) {
+    /// Runs the attempt to its end.
+    pub(crate) fn drive(mut self, asked: &Receiver<Request>, teller: &Teller) -> Ended {
         let tasks = self.threads.len();
         let writer = match self.start_writer() {
             Ok(writer) => writer,
@@ -101,7 +104,10 @@ impl Running {
                 for (_, task) in &self.threads {
                     self.coordinator.lose(task.id(), error.clone());
                 }
-                return (self.coordinator.into_outcome(), true);
+                return Ended {
+                    outcome: self.coordinator.into_outcome(),
+                    may_restart: true,
+                };
             }
         };
         let (workers, own) = self.start_threads();
@@ -119,13 +125,19 @@ impl Running {
                 "a future that blocks its thread is left behind, and the thread with it"
             );
         }
+        let was_stopping = self.coordinator.is_stopping();
         let outcome = self.coordinator.into_outcome();
         drop(self.threads);
         // Nobody can send any more, so that it ends, unless a task was left behind.
         if let Some(writer) = writer.filter(|_| all_stopped) {
             writer.join();
         }
-        (outcome, all_stopped)
+        Ended {
+            outcome,
+            // What is left behind may still write; and whoever asked it to stop has been told that it does, and may have gone on
+            // from there.
+            may_restart: all_stopped && !was_stopping,
+        }
     }
 
     fn start_writer(&mut self) -> Result<Option<Joined>, Error> {
