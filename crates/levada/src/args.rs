@@ -377,6 +377,73 @@ mod tests {
     }
 
     #[test]
+    fn flags_of_checkpoints_are_understood() {
+        let parse = |args: &[&str]| {
+            let args: Vec<_> = ["--checkpoint-dir", "c"]
+                .iter()
+                .chain(args)
+                .copied()
+                .collect();
+            line(&args).into_common().unwrap().checkpoints
+        };
+        let flags = parse(&[
+            "--alignment-timeout",
+            "never",
+            "--from",
+            "latest",
+            "--allow-dropped",
+        ]);
+        assert_eq!(flags.alignment_timeout, Some(Patience(None)));
+        assert_eq!(flags.from, Some("latest".into()));
+        assert!(flags.allow_dropped && !flags.allow_duplicates);
+        let flags = parse(&["--alignment-timeout", "0", "--checkpoint-pause", "0"]);
+        assert_eq!(
+            flags.alignment_timeout,
+            Some(Patience(Some(Duration::ZERO)))
+        );
+        assert_eq!(flags.checkpoint_pause, Some(Duration::ZERO));
+        let flags = parse(&["--restart", "fixed:3:10s", "--checkpoint-failures", "0"]);
+        assert_eq!(
+            flags.restart,
+            Some(Restart::Fixed {
+                delay: Duration::from_secs(10),
+                restarts_max: 3
+            })
+        );
+        assert_eq!(flags.checkpoint_failures, Some(0));
+        let restart = |text| parse(&["--restart", text]).restart;
+        assert_eq!(restart("exponential"), Some(Restart::exponential()));
+        assert_eq!(restart("none"), Some(Restart::None));
+    }
+
+    #[test]
+    fn flags_of_checkpoints_that_are_wrong_or_alone_end_with_code_2() {
+        for args in [
+            &["--checkpoint-every", "1s"][..],
+            &["--at-least-once"],
+            &["--checkpoint-dir", "c", "--checkpoint-every", "0"],
+            &["--checkpoint-dir", "c", "--checkpoint-timeout", "0s"],
+            &["--checkpoint-dir", "c", "--checkpoints-retained", "0"],
+            &["--checkpoint-dir", "c", "--alignment-timeout", "always"],
+            &[
+                "--checkpoint-dir",
+                "c",
+                "--at-least-once",
+                "--alignment-timeout",
+                "1s",
+            ],
+            &["--allow-dropped"],
+            &["--allow-duplicates"],
+            &["--restart", "always"],
+            &["--restart", "fixed:many:1s"],
+            &["--restart", "fixed:3"],
+        ] {
+            let error = line(args).into_common().unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{args:?}");
+        }
+    }
+
+    #[test]
     fn a_flag_that_every_job_has_cannot_be_the_programs_own() {
         let error = line(&[]).parse::<Clashing>().unwrap_err();
         assert!(error.to_string().contains("--threads"), "{error}");
