@@ -16,6 +16,7 @@
 
 mod batch;
 mod budget;
+mod channel;
 mod credit;
 mod desk;
 mod gate;

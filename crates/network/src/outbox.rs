@@ -19,6 +19,7 @@ use levada_core::{Exchange, Moment, Room, Timestamp, Wake, fault};
 
 use crate::batch::{Batch, Control, Element, Entries, Entry, SharedEntries, Watermark};
 use crate::budget::Budget;
+use crate::channel::Channel;
 use crate::desk::{Desk, Left, Spent};
 use crate::gate::Port;
 use crate::gauge::{Account, ChannelGauge, Charge, EdgeGauge};
@@ -107,20 +108,6 @@ struct Route<T> {
     channels: Range<usize>,
     /// Set while the open batch is full and cannot be sealed; it is charged from then on.
     limited: Option<Charge>,
-}
-
-struct Channel<T> {
-    port: Port<T>,
-    route: usize,
-    credits: u32,
-    queue: VecDeque<Element<T>>,
-    /// Batches in the queue.
-    backlog: u32,
-    /// The number of the next batch that is sealed.
-    sequence: u64,
-    /// The last barrier, and the number of the first batch behind it.
-    barrier: (u64, u64),
-    gauge: Arc<ChannelGauge>,
 }
 
 impl<T: Exchange, R: Routing<T>> Outbox<T, R> {
@@ -547,71 +534,6 @@ impl<T> Route<T> {
         self.born = born;
         if self.open.capacity() == 0 {
             self.open = spare.pop().unwrap_or_else(|| Vec::with_capacity(records));
-        }
-    }
-}
-
-impl<T> Channel<T> {
-    fn enqueue_batch(&mut self, batch: Batch<T>) {
-        self.sequence += 1;
-        self.backlog += 1;
-        self.queue.push_back(Element::Batch(batch));
-    }
-
-    fn enqueue_control(&mut self, control: Control) {
-        match (control, self.queue.back_mut()) {
-            (Control::Watermark(later), Some(Element::Control(Control::Watermark(earlier)))) => {
-                *earlier = later;
-            }
-            _ => self.queue.push_back(Element::Control(control)),
-        }
-    }
-
-    /// The number of the first batch that has not been delivered.
-    fn first_queued(&self) -> u64 {
-        self.sequence - u64::from(self.backlog)
-    }
-
-    /// Saves what waits before a barrier, and takes the barrier out if it waits too.
-    fn save_queue(&mut self, barrier: u64) -> Result<Saved, CodecError>
-    where
-        T: Exchange,
-    {
-        let mut saved = Saved::new();
-        let before = self.barrier.1;
-        let is_it = |element: &Element<T>| matches!(element, Element::Control(Control::Barrier(number)) if *number == barrier);
-        let end = self.queue.iter().position(is_it);
-        for element in self.queue.iter().take(end.unwrap_or(self.queue.len())) {
-            match element {
-                Element::Batch(batch) if batch.sequence >= before => break,
-                Element::Batch(batch) => saved.add(batch.entries(), batch.watermark())?,
-                Element::Control(Control::Watermark(watermark)) => saved.add_watermark(*watermark),
-                Element::Control(_) => {}
-            }
-        }
-        if let Some(end) = end {
-            self.queue.remove(end);
-        }
-        Ok(saved)
-    }
-
-    fn pump(&mut self) {
-        while let Some(element) = self.queue.pop_front() {
-            match element {
-                Element::Control(control) => self.port.control(control),
-                Element::Batch(batch) => {
-                    if self.credits == 0 {
-                        self.credits += self.port.announce(self.backlog);
-                    }
-                    if self.credits == 0 {
-                        self.queue.push_front(Element::Batch(batch));
-                        return;
-                    }
-                    self.credits -= 1;
-                    self.backlog -= 1;
-                    self.credits += self.port.deliver(batch, self.backlog);
-                }
-            }
         }
     }
 }
