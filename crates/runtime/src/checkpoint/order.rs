@@ -68,3 +68,45 @@ impl Mail {
         Some(std::mem::take(&mut letters))
     }
 }
+
+/// Tells all tasks, the last one first: tasks are numbered from the sources on, and one that runs reads its mail before it is
+/// woken. Whatever it sends then comes to tasks that have been told already.
+pub(crate) fn tell_all(mails: &[Arc<Mail>], write: impl Fn(&mut Letters)) {
+    for mail in mails.iter().rev() {
+        mail.tell(&write);
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use super::*;
+
+    /// A source that runs begins at once, and those behind it learn of the barrier while others are still being told.
+    #[test]
+    fn who_has_been_told_of_a_checkpoint_sends_only_to_those_that_have() {
+        const TASKS: usize = 1_000;
+        for checkpoint in 1..=100 {
+            let mails: Vec<_> = (0..TASKS).map(|_| Mail::new()).collect();
+            let both = Barrier::new(2);
+            let untold = thread::scope(|scope| {
+                let source = scope.spawn(|| {
+                    both.wait();
+                    while mails[0].take().is_none() {
+                        std::hint::spin_loop();
+                    }
+                    mails[1..]
+                        .iter()
+                        .filter(|mail| mail.take().is_none())
+                        .count()
+                });
+                both.wait();
+                tell_all(&mails, |letters| letters.over = Some(checkpoint));
+                source.join().unwrap()
+            });
+            assert_eq!(untold, 0, "in round {checkpoint}");
+        }
+    }
+}

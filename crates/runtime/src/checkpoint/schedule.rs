@@ -13,7 +13,7 @@ use levada_state::Saving;
 
 use crate::checkpoint::block::{Outlet, ToWriter};
 use crate::checkpoint::options::CheckpointOptions;
-use crate::checkpoint::order::{Letters, Mail, Order};
+use crate::checkpoint::order::{Mail, Order, tell_all};
 use crate::checkpoint::participant::SavedByTask;
 use crate::checkpoint::setup::Setup;
 use crate::checkpoint::summary::{CheckpointMetrics, CheckpointSummary};
@@ -264,9 +264,7 @@ impl Schedule {
             saved_at: None,
         });
         // All are told before one is woken: who sees a barrier knows what it is for.
-        for mail in &self.mails {
-            mail.tell(|letters| letters.order = Some(order));
-        }
+        tell_all(&self.mails, |letters| letters.order = Some(order));
         if self.options().exactly_once && self.options().alignment_timeout == Some(Duration::ZERO) {
             self.overtake(number, tasks);
         } else {
@@ -292,7 +290,7 @@ impl Schedule {
         if let Some(pending) = &mut self.pending {
             pending.has_overtaken = true;
         }
-        self.tell_all(|letters| letters.overtake = Some(number));
+        tell_all(&self.mails, |letters| letters.overtake = Some(number));
         self.wake_all(tasks);
     }
 
@@ -488,7 +486,7 @@ impl Schedule {
         };
         let number = pending.number;
         self.outlet.tell(ToWriter::Discard(number));
-        self.tell_all(|letters| letters.over = Some(number));
+        tell_all(&self.mails, |letters| letters.over = Some(number));
         self.wake_all(tasks);
         self.last_end = now;
         self.metrics.failed += 1;
@@ -525,12 +523,6 @@ impl Schedule {
             if let Some(answer) = asked.answer {
                 let _ = answer.try_send(Err("the job ended before".to_owned()));
             }
-        }
-    }
-
-    fn tell_all(&self, write: impl Fn(&mut Letters)) {
-        for mail in &self.mails {
-            mail.tell(&write);
         }
     }
 
