@@ -163,6 +163,10 @@ impl<S: Source> Splits<S> {
         context: &ReaderContext,
     ) -> Result<Option<Vec<u8>>, Failure> {
         let mut state = self.state.lock();
+        if state.checkpoint.is_some_and(|later| later > checkpoint) {
+            // This one is over, and others know it already: what waits is kept for the later one.
+            return Ok(None);
+        }
         state.checkpoint = Some(checkpoint);
         state.subtask(context).saved = checkpoint;
         if !state.all_have_saved(checkpoint) {
@@ -516,6 +520,29 @@ mod tests {
         splits.begun(1, &of(0));
         assert!(!splits.is_held());
         assert_eq!([woken(0), woken(1)], [0, 1]);
+    }
+
+    /// One of two subtasks has heard that checkpoint 1 is over and has begun 2, when the other one begins 1.
+    #[test]
+    fn a_checkpoint_that_is_over_does_not_free_the_splits_of_the_next() {
+        let source = Twos::default();
+        let splits = Splits::<Twos>::new(vec![0, 1]);
+        let waker = Arc::default();
+        let of = |subtask: usize| ReaderContext {
+            subtask,
+            parallelism: 2,
+            ..context(&waker)
+        };
+        let waits = |subtask| {
+            let next = splits.next(&source, Moment::ZERO, &of(subtask), Wish::Any);
+            matches!(next.unwrap(), NextSplit::Wait(None))
+        };
+        splits.release(1);
+        assert_eq!(splits.save(2, &source, &of(0)).unwrap(), None);
+        assert_eq!(splits.save(1, &source, &of(1)).unwrap(), None);
+        assert!(waits(0), "it would be in nobody's part of checkpoint 2");
+        splits.release(1);
+        assert!(waits(0));
     }
 
     /// A source that is to be asked again at once, and never finds anything.
