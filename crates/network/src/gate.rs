@@ -463,6 +463,8 @@ impl<T> Port<T> {
             barrier,
             before,
         });
+        // And in its place, behind what the receiver saves: a word about time that follows is not taken for an earlier one.
+        state.add(self.channel, Control::Barrier(barrier));
         self.shared.urgent.store(true, Ordering::Release);
         state.waiting = false;
         drop(state);
