@@ -12,7 +12,7 @@
 pub(crate) mod block;
 mod export;
 mod options;
-mod order;
+pub(crate) mod order;
 mod participant;
 mod restored;
 mod schedule;

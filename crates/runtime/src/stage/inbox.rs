@@ -388,6 +388,7 @@ impl<W: Exchange> InboxStage<W> {
             let _ = turn.fail_with(failure);
             return;
         }
+        self.let_go_of_others(checkpoint);
         self.save_watermarks(checkpoints);
         if passage == Passage::Ahead {
             self.begin_saving(checkpoint);
@@ -404,6 +405,16 @@ impl<W: Exchange> InboxStage<W> {
         self.barriers.forget();
         self.unblock();
         self.see_whether_saved(checkpoints);
+    }
+
+    /// The checkpoint before may be over since the beginning of this poll: what was put aside or to be saved for it belongs to
+    /// the one that begins.
+    fn let_go_of_others(&mut self, checkpoint: u64) {
+        if self.barriers.coming() != Some(checkpoint) {
+            self.barriers.forget();
+            self.unblock();
+        }
+        self.saving.fill(None);
     }
 
     /// From here on what arrives is saved, on each channel whose barrier has not.
@@ -553,3 +564,6 @@ impl<W: Exchange> Stage for InboxStage<W> {
         self.input.chain().close(ending)
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests;
