@@ -201,8 +201,9 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
             .records_in
             .add(std::mem::take(&mut self.uncounted));
         let (writer, pending) = (&mut self.writer, &mut self.pending);
+        let has_prepared_all = self.has_prepared_all;
         closing(&self.operator, || {
-            if ending == Ending::Abort || pending.is_empty() {
+            if ending == Ending::Abort || (pending.is_empty() && !has_prepared_all) {
                 return writer.abort();
             }
             pending
@@ -212,7 +213,7 @@ impl<T: Send, W: Writer<T>> Downstream for SinkEnd<T, W> {
     }
 }
 
-/// Stands for the end of the job, in the place of a checkpoint.
+/// Stands for the end of the job, in the place of a checkpoint that is not known yet.
 const LAST: u64 = u64::MAX;
 
 impl<T: Send, W: Writer<T>> Epochs for SinkEnd<T, W> {
@@ -223,6 +224,10 @@ impl<T: Send, W: Writer<T>> Epochs for SinkEnd<T, W> {
         }
         self.preparing = None;
         self.prepared = checkpoint;
+        if let Some((of, _)) = self.pending.back_mut() {
+            // The last epoch goes with this checkpoint too: the job may go on for ever.
+            *of = (*of).min(checkpoint);
+        }
         let mut epochs = Vec::new();
         for (_, pending) in &self.pending {
             let mut bytes = Vec::new();
@@ -364,5 +369,80 @@ impl<T, I: ExactSizeIterator<Item = Entry<T>>> Drain<T> for Several<'_, I> {
 
     fn is_over(&self) -> bool {
         self.turn.is_exhausted() || self.records.len() == 0
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::panic::Location;
+    use std::time::Duration;
+
+    use levada_core::sync::Mutex;
+
+    use super::*;
+    use crate::environment::Environment;
+    use crate::turn::Limits;
+
+    /// Notes what has become of its epochs.
+    #[derive(Default)]
+    struct Noting {
+        records: u64,
+        notes: Arc<Mutex<Vec<String>>>,
+    }
+
+    impl Writer<u64> for Noting {
+        type Pending = u64;
+
+        fn write(&mut self, records: &mut impl Drain<u64>) -> Result<(), BoxError> {
+            self.records += records.count() as u64;
+            Ok(())
+        }
+
+        fn prepare(&mut self) -> Result<u64, BoxError> {
+            Ok(std::mem::take(&mut self.records))
+        }
+
+        fn commit(&mut self, pending: u64) -> Result<(), BoxError> {
+            self.notes.lock().push(format!("committed {pending}"));
+            Ok(())
+        }
+
+        fn abort(&mut self) -> Result<(), BoxError> {
+            self.notes.lock().push("aborted".to_owned());
+            Ok(())
+        }
+    }
+
+    /// Its input has come to its end, and the job goes on: other sources never end.
+    #[test]
+    fn the_last_epoch_of_a_sink_is_committed_with_the_next_checkpoint() {
+        let notes = Arc::<Mutex<Vec<String>>>::default();
+        let writer = Noting {
+            notes: Arc::clone(&notes),
+            ..Noting::default()
+        };
+        let operator = Origin::new("sink", Location::caller());
+        let mut sink = SinkEnd::new(writer, operator, 0, OperatorCounters::new());
+        let mut turn = Turn::new(Environment::system().clock);
+        let limits = Limits {
+            slice: Duration::from_secs(60),
+            ..Limits::default()
+        };
+        turn.begin(limits, Moment::ZERO);
+        assert_eq!(sink.push(7, &mut turn), Room::Free);
+        assert_eq!(sink.signal(Signal::End, &mut turn), Room::Free);
+        let has_epochs = |prepared| matches!(prepared, Prepared::Epochs(_));
+        assert!(has_epochs(sink.prepare(1).unwrap()), "it is given up");
+        assert!(has_epochs(sink.prepare(2).unwrap()));
+        assert!(notes.lock().is_empty());
+        sink.commit(2).unwrap();
+        assert_eq!(*notes.lock(), ["committed 1"]);
+        assert!(!has_epochs(sink.prepare(3).unwrap()), "nothing is left");
+        sink.close(Ending::Commit).unwrap();
+        assert_eq!(
+            *notes.lock(),
+            ["committed 1"],
+            "once, and nothing is given up"
+        );
     }
 }
