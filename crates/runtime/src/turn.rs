@@ -243,6 +243,8 @@ impl Turn {
         self.fuel = self.pace;
         self.fuelled = self.fuel;
         if now >= until || self.clearing_left == 0 {
+            // There may be room for the rest: the next poll need not wait until somebody gives some.
+            self.exhausted = true;
             Room::Full
         } else {
             Room::Free
@@ -456,6 +458,24 @@ mod tests {
     #[test]
     fn a_slow_record_ends_the_poll() {
         assert_eq!(records_per_poll(5_000_000, 3), [1, 1, 1]);
+    }
+
+    /// Nobody else may wake the task for a long time.
+    #[test]
+    fn a_poll_that_could_not_clear_everything_is_followed_by_another() {
+        let clock = Arc::new(Stepping(AtomicU64::new(0)));
+        let mut turn = Turn::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        turn.begin(Limits::default(), clock.now());
+        let without_end = |turn: &mut Turn| {
+            while !turn.spend().is_full() {
+                clock.0.fetch_add(100_000, Ordering::Relaxed);
+            }
+            Room::Full
+        };
+        assert!(turn.clear(without_end).is_full() && turn.is_exhausted());
+        turn.begin(Limits::default(), clock.now());
+        let without_room = |_: &mut Turn| Room::Full;
+        assert!(turn.clear(without_room).is_full() && !turn.is_exhausted());
     }
 
     #[test]
