@@ -60,7 +60,7 @@ impl Outlet {
         let load = Arc::new(Load {
             bytes: AtomicU64::new(0),
             bytes_max: AtomicU64::new(0),
-            limit,
+            limit: limit.max(1),
             waiting: Mutex::default(),
         });
         (Self { sender, load }, receiver)

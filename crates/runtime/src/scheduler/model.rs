@@ -19,11 +19,12 @@ mod pool {
     use levada_state::StateError;
     use shuttle::sync::Barrier;
 
+    use crate::checkpoint::{Mail, Participant};
     use crate::error::Failure;
     use crate::metrics::{OperatorCounters, TaskTimes};
     use crate::push::{Downstream, Ending, Push, Signal, Visitor};
     use crate::scheduler::{Pool, Schedule};
-    use crate::stage::{InboxStage, Input, Progress, Sender, Stage};
+    use crate::stage::{InboxStage, Input, Progress, Replay, Sender, Stage};
     use crate::task::{Duties, TaskCell, TaskWaker};
     use crate::turn::Turn;
 
@@ -43,9 +44,11 @@ mod pool {
     struct Doing<F>(F);
 
     impl<F: FnMut() -> Progress + Send> Stage for Doing<F> {
-        fn poll(&mut self, _: &mut Turn) -> Progress {
+        fn poll(&mut self, _: &mut Turn, _: &mut Participant) -> Progress {
             (self.0)()
         }
+
+        fn begin(&mut self, _: &mut Turn, _: &mut Participant) {}
 
         fn visit(&mut self, _: &mut dyn Visitor) -> Result<(), StateError> {
             Ok(())
@@ -78,7 +81,9 @@ mod pool {
             sink: false,
             source: false,
         };
-        task.launch(stage, duties, commands, reports);
+        let waker = Arc::new(TaskWaker(Arc::clone(task)));
+        let participant = Participant::new(task.id(), Mail::new(), None, reports.clone(), waker);
+        task.launch(stage, duties, participant, commands, reports);
     }
 
     fn origin() -> Origin {
@@ -116,10 +121,12 @@ mod pool {
     }
 
     impl Stage for Sending {
-        fn poll(&mut self, turn: &mut Turn) -> Progress {
+        fn poll(&mut self, turn: &mut Turn, _: &mut Participant) -> Progress {
             let progress = self.advance(turn);
             progress.after_tending(self.sender.tend(turn))
         }
+
+        fn begin(&mut self, _: &mut Turn, _: &mut Participant) {}
 
         fn visit(&mut self, _: &mut dyn Visitor) -> Result<(), StateError> {
             Ok(())
@@ -252,7 +259,8 @@ mod pool {
             }
             let chain = Input::Push(Box::new(Receiving(Arc::clone(&arrived))), None);
             let counters = OperatorCounters::new();
-            let inbox = InboxStage::new(vec![gate], chain, origin(), counters);
+            let replay = Replay::new(Vec::new(), None);
+            let inbox = InboxStage::new(vec![gate], replay, chain, origin(), counters);
             launch_stage(&tasks[consumer], Box::new(inbox));
         }
         for (producer, routes) in ports.into_iter().enumerate() {
@@ -274,7 +282,7 @@ mod pool {
             );
             let first = producer as u64 * EACH;
             let sending = Sending {
-                sender: Sender::new(outbox, origin()),
+                sender: Sender::new(outbox, Vec::new(), origin()),
                 next: first,
                 end: first + EACH,
                 ended: false,

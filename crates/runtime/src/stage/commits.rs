@@ -48,6 +48,10 @@ impl<S: Source> Commits<S> {
 
     /// A checkpoint has begun; the others are where they are.
     pub(crate) fn mark(&mut self, checkpoint: u64, open: Vec<Positioned<S>>) {
+        // One checkpoint is taken at a time: those before the last two were given up.
+        if self.marks.len() > 2 {
+            self.marks.pop_front();
+        }
         self.marks.push_back(Mark {
             checkpoint,
             done: self.committed + self.done.len() as u64,

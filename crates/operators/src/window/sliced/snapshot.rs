@@ -41,9 +41,10 @@ where
         }
         let of_slices = Saving { base, ..*saving };
         for (number, table) in &mut self.slices {
+            let was_there = base.is_some_and(|base| table.has_begun(base));
             let is_whole = table.begin_rows(&of_slices, rows);
             // What the one before has said of it does not count.
-            if is_whole && base.is_some_and(|base| table.has_begun(base)) {
+            if is_whole && was_there {
                 for group in self.owned.clone() {
                     rows.add(KeyGroup(group), RowKind::Delete, |bytes| {
                         codec::encode(number, bytes)
