@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use levada_checkpoint::BlockKind;
-use levada_core::{Origin, codec};
+use levada_core::{Origin, Timestamp, codec, fault};
 use levada_network::Saved;
 use levada_state::{KeyedState, OperatorState, Rows, StateError};
 
@@ -440,7 +440,11 @@ impl ChannelName {
     /// A block is the number of consumers (u32), the watermark (i64), and whether the channel was idle (u8).
     pub(crate) fn input_block(&self, watermark: levada_network::Watermark) -> Block {
         let mut payload = self.consumers.to_le_bytes().to_vec();
-        payload.extend_from_slice(&watermark.at.0.to_le_bytes());
+        let at = match fault!("watermark-unsaved") {
+            true => Timestamp::MIN,
+            false => watermark.at,
+        };
+        payload.extend_from_slice(&at.0.to_le_bytes());
         payload.push(u8::from(watermark.is_idle));
         self.of_kind(BlockKind::Input, payload)
     }
