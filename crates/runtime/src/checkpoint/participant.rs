@@ -22,11 +22,7 @@ use crate::task::Report;
 ///     └───────────────────┴───────────────────────────────◀──────────────────────┘ over
 /// ```
 ///
-/// The stage decides when a checkpoint that is wanted begins, because it knows where the barriers are: [`wanted`] until it
-/// calls [`begin`].
-///
-/// [`wanted`]: Participant::wanted
-/// [`begin`]: Participant::begin
+/// The stage decides when a checkpoint that is wanted begins, because it knows where the barriers are.
 pub struct Participant {
     task: usize,
     mail: Arc<Mail>,
