@@ -112,7 +112,10 @@ pub trait Visitor {
     ///
     /// # Errors
     /// If the state cannot be written or read.
-    fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError>;
+    fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError> {
+        let _ = (operator, state);
+        Ok(())
+    }
 
     /// State of a subtask that is not kept by key.
     ///
@@ -124,7 +127,10 @@ pub trait Visitor {
         subtask: usize,
         parallelism: usize,
         state: &mut dyn OperatorState,
-    ) -> Result<(), StateError>;
+    ) -> Result<(), StateError> {
+        let _ = (operator, subtask, parallelism, state);
+        Ok(())
+    }
 
     /// What a sink has prepared.
     ///

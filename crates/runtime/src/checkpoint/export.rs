@@ -6,7 +6,7 @@ use levada_checkpoint::Archive;
 use levada_core::{Origin, Wake};
 use levada_graph::{NodeId, NodeKind, Plan};
 use levada_network::Budget;
-use levada_state::{KeyedState, OperatorState, Row, RowKind, Rows, Saving, StateError, rows_in};
+use levada_state::{KeyedState, Row, RowKind, Rows, Saving, StateError, rows_in};
 
 use crate::checkpoint::restored::Restored;
 use crate::checkpoint::setup::CheckpointFailure;
@@ -154,16 +154,6 @@ impl Visitor for Export<'_> {
         }
         found.sort_unstable();
         found.into_iter().for_each(&mut self.take);
-        Ok(())
-    }
-
-    fn operator(
-        &mut self,
-        _: &Origin,
-        _: usize,
-        _: usize,
-        _: &mut dyn OperatorState,
-    ) -> Result<(), StateError> {
         Ok(())
     }
 }

@@ -51,20 +51,6 @@ pub(crate) struct Overtake<'a> {
 pub(crate) struct GiveUp(pub(crate) u64);
 
 impl Visitor for GiveUp {
-    fn keyed(&mut self, _: &Origin, _: &mut dyn KeyedState) -> Result<(), StateError> {
-        Ok(())
-    }
-
-    fn operator(
-        &mut self,
-        _: &Origin,
-        _: usize,
-        _: usize,
-        _: &mut dyn OperatorState,
-    ) -> Result<(), StateError> {
-        Ok(())
-    }
-
     fn sink(&mut self, _: &Origin, _: usize, sink: &mut dyn Epochs) -> Result<(), StateError> {
         sink.give_up(self.0);
         Ok(())
@@ -297,16 +283,6 @@ impl Visitor for Slice<'_> {
         Ok(())
     }
 
-    fn operator(
-        &mut self,
-        _: &Origin,
-        _: usize,
-        _: usize,
-        _: &mut dyn OperatorState,
-    ) -> Result<(), StateError> {
-        Ok(())
-    }
-
     fn sink(
         &mut self,
         operator: &Origin,
@@ -349,20 +325,6 @@ impl<'a> Overtake<'a> {
 }
 
 impl Visitor for Overtake<'_> {
-    fn keyed(&mut self, _: &Origin, _: &mut dyn KeyedState) -> Result<(), StateError> {
-        Ok(())
-    }
-
-    fn operator(
-        &mut self,
-        _: &Origin,
-        _: usize,
-        _: usize,
-        _: &mut dyn OperatorState,
-    ) -> Result<(), StateError> {
-        Ok(())
-    }
-
     fn sender(&mut self, operator: &Origin, sender: &mut dyn Sends) -> Result<(), StateError> {
         if let Err(failure) = self.out.overtake(operator, sender) {
             self.failure.get_or_insert(failure);
@@ -387,20 +349,6 @@ impl Commit {
 }
 
 impl Visitor for Commit {
-    fn keyed(&mut self, _: &Origin, _: &mut dyn KeyedState) -> Result<(), StateError> {
-        Ok(())
-    }
-
-    fn operator(
-        &mut self,
-        _: &Origin,
-        _: usize,
-        _: usize,
-        _: &mut dyn OperatorState,
-    ) -> Result<(), StateError> {
-        Ok(())
-    }
-
     fn sink(&mut self, _: &Origin, _: usize, sink: &mut dyn Epochs) -> Result<(), StateError> {
         if let Err(failure) = sink.commit(self.checkpoint) {
             self.failure.get_or_insert(failure);

@@ -323,14 +323,14 @@ impl<W: Exchange> InboxStage<W> {
 
     /// Looks for what has overtaken, and lets go of what was put aside for a checkpoint that is over.
     fn look_ahead(&mut self, turn: &mut Turn, checkpoints: &mut Participant) {
-        if let Some(over) = checkpoints.take_over()
-            && self.barriers.coming().is_some_and(|coming| coming <= over)
-        {
-            self.barriers.forget();
-            self.unblock();
-        }
-        if checkpoints.saving_inputs().is_none() {
-            self.saving.fill(None);
+        if let Some(over) = checkpoints.take_over() {
+            if self.barriers.coming().is_some_and(|coming| coming <= over) {
+                self.barriers.forget();
+                self.unblock();
+            }
+            if checkpoints.saving_inputs().is_none() {
+                self.saving.fill(None);
+            }
         }
         for gate in 0..self.gates.len() {
             while let Some(ahead) = self.gates[gate].take_ahead() {

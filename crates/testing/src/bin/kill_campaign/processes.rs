@@ -73,7 +73,7 @@ pub(crate) fn run(
             clippy::disallowed_methods,
             reason = "the death of a process wakes nobody who also waits for a time"
         )]
-        thread::sleep(LOOK);
+        thread::sleep(LOOK); // No call waits for the death of a child and for a time.
     };
     const SIGKILL: i32 = 9;
     let end = match status.signal() {
