@@ -277,6 +277,9 @@ pub(crate) fn run(plan: &Plan) {
     under_backpressure("backpressure, in order", None, count.div_ceil(5));
     while_firing(150_000 / plan.share.min(10), count);
     with_state(1_000_000 / plan.share, count.div_ceil(5));
+}
+
+pub(crate) fn run_restarts(plan: &Plan) {
     after_a_failure(1_000_000 / plan.share, plan.runs.min(5));
     after_a_failure(1_000, plan.runs.min(5));
 }

@@ -54,6 +54,7 @@ const COMPARISONS: &[Comparison] = &[
     ("table", table::run),
     ("snapshot", snapshot::run),
     ("checkpoints", checkpoints::run),
+    ("restarts", checkpoints::run_restarts),
     ("words", words::run),
     ("formats", formats::run),
     ("calls", calls::run),

@@ -4,12 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use levada_core::BoxError;
 use levada_core::disk::{Disk, Kind};
 
 use crate::block::Block;
-use crate::block_reader::{BlockReader, check_length};
+use crate::block_reader::{BlockFile, BlockReader, Place, check_length};
 use crate::error::CheckpointError;
-use crate::manifest::Manifest;
+use crate::manifest::{FileEntry, Manifest};
 use crate::name::{self, Name};
 
 /// The checkpoints in a directory, for whoever reads them. A job may write there at the same time.
@@ -166,22 +167,44 @@ impl Archive {
     pub fn load(
         &self,
         manifest: &Manifest,
-        mut take: impl FnMut(Block<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>>,
+        mut take: impl FnMut(Block<'_>) -> Result<(), BoxError>,
     ) -> Result<(), CheckpointError> {
-        for entry in &manifest.files {
-            let path = self.dir.join(&entry.name);
-            let of = || self.manifest_path(manifest.number);
-            let mut reader = BlockReader::open(&*self.disk, path, entry, of)?;
-            while let Some((offset, block)) = reader.next()? {
-                take(block).map_err(|source| CheckpointError::Refused {
-                    path: self.dir.join(&entry.name),
-                    offset,
-                    block: block.to_string(),
-                    source,
-                })?;
-            }
+        let files = manifest.files.iter();
+        files
+            .map(|entry| self.load_file(manifest, entry, |_, block| take(block)))
+            .collect()
+    }
+
+    /// Reads all blocks of one of the files of a checkpoint, with their places, as [`Archive::load`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn load_file(
+        &self,
+        manifest: &Manifest,
+        entry: &FileEntry,
+        mut take: impl FnMut(Place, Block<'_>) -> Result<(), BoxError>,
+    ) -> Result<(), CheckpointError> {
+        let path = self.dir.join(&entry.name);
+        let of = || self.manifest_path(manifest.number);
+        let mut reader = BlockReader::open(&*self.disk, path, entry, of)?;
+        while let Some((place, block)) = reader.next()? {
+            take(place, block).map_err(|source| CheckpointError::Refused {
+                path: self.dir.join(&entry.name),
+                offset: place.offset(),
+                block: block.to_string(),
+                source,
+            })?;
         }
         Ok(())
+    }
+
+    /// Opens a file that has been loaded, to read some of its blocks once more.
+    ///
+    /// # Errors
+    /// What the operating system says.
+    pub fn open(&self, entry: &FileEntry) -> Result<BlockFile, CheckpointError> {
+        BlockFile::open(&*self.disk, self.dir.join(&entry.name))
     }
 
     /// Looks at every byte of a checkpoint; returns its manifest.

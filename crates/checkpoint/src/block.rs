@@ -138,6 +138,20 @@ impl fmt::Display for Block<'_> {
     }
 }
 
+/// The payload in the bytes of a whole block; none if they are no such block.
+pub(crate) fn payload(bytes: &[u8]) -> Option<&[u8]> {
+    let (head, rest) = bytes.split_at_checked(BLOCK_BYTES)?;
+    let mut fields = Fields(&head[1..]);
+    let name_length = usize::from(fields.u16());
+    let _ = (fields.u32(), fields.u32());
+    let length = fields.u32();
+    let checksum = fields.u32();
+    let (name, payload) = rest.split_at_checked(name_length)?;
+    let is_whole = payload.len() == length as usize;
+    let computed = block_checksum(&head[..BLOCK_BYTES - 4], name, payload);
+    (is_whole && computed == checksum).then_some(payload)
+}
+
 pub(crate) fn block_checksum(fields: &[u8], name: &[u8], payload: &[u8]) -> u32 {
     let mut hasher = Hasher::new();
     hasher.update(fields);

@@ -18,6 +18,70 @@ use crate::name::Name;
 /// How much is read at once, unless a block is larger.
 const CHUNK_BYTES: usize = 256 << 10;
 
+/// Where a block is in its file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place {
+    offset: u64,
+    bytes: usize,
+}
+
+/// A file of blocks of which single ones are read again.
+pub struct BlockFile {
+    path: PathBuf,
+    file: Box<dyn ReadAt>,
+    buffer: Vec<u8>,
+}
+
+impl Place {
+    /// The first of its bytes.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+}
+
+impl BlockFile {
+    pub(crate) fn open(disk: &dyn Disk, path: PathBuf) -> Result<Self, CheckpointError> {
+        let file = disk
+            .open(&path)
+            .map_err(CheckpointError::file("read", &path))?;
+        Ok(Self {
+            path,
+            file,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The payload of the block that was in this place.
+    ///
+    /// # Errors
+    /// If it is not there any more.
+    pub fn payload(&mut self, place: Place) -> Result<&[u8], CheckpointError> {
+        if self.buffer.len() < place.bytes {
+            self.buffer.resize(place.bytes, 0);
+        }
+        let bytes = &mut self.buffer[..place.bytes];
+        let mut end = 0;
+        while end < bytes.len() {
+            let read = self
+                .file
+                .read_at(place.offset + end as u64, &mut bytes[end..])
+                .map_err(CheckpointError::file("read", &self.path))?;
+            if read == 0 {
+                break;
+            }
+            end += read;
+        }
+        let payload = block::payload(&bytes[..end]);
+        payload.ok_or_else(|| CheckpointError::Damaged {
+            path: self.path.clone(),
+            offset: place.offset,
+            expected: "the block that was there when the file was looked at".to_owned(),
+            found: "something else".to_owned(),
+        })
+    }
+}
+
 /// A file of blocks that is being read.
 pub(crate) struct BlockReader<'a> {
     path: PathBuf,
@@ -59,8 +123,8 @@ impl<'a> BlockReader<'a> {
         Ok(reader)
     }
 
-    /// The next block and its offset; none when the trailer has been read and all is as it was written.
-    pub(crate) fn next(&mut self) -> Result<Option<(u64, Block<'_>)>, CheckpointError> {
+    /// The next block and its place; none when the trailer has been read and all is as it was written.
+    pub(crate) fn next(&mut self) -> Result<Option<(Place, Block<'_>)>, CheckpointError> {
         let left = self.entry.bytes - self.offset;
         let Some(room) = left.checked_sub(TRAILER_BYTES as u64) else {
             let found = format!("{left} bytes up to the end of the file");
@@ -98,7 +162,10 @@ impl<'a> BlockReader<'a> {
         if let Err(error) = std::str::from_utf8(name) {
             return Err(self.damaged(BLOCK_BYTES, "a name in UTF-8", error.to_string()));
         }
-        let at = self.offset;
+        let place = Place {
+            offset: self.offset,
+            bytes: total,
+        };
         self.pass(total);
         self.blocks += 1;
         let rest = &self.buffer[self.begin - total + BLOCK_BYTES..self.begin];
@@ -110,7 +177,7 @@ impl<'a> BlockReader<'a> {
             to,
             payload,
         };
-        Ok(Some((at, block)))
+        Ok(Some((place, block)))
     }
 
     fn header(&mut self) -> Result<(), CheckpointError> {

@@ -34,6 +34,7 @@
 //!         fingerprint: "1f".to_owned(),
 //!     },
 //!     key_groups: 128,
+//!     table_seed: None,
 //!     operators: Vec::new(),
 //!     edges: Vec::new(),
 //!     files: vec![file.finish()?],
@@ -62,6 +63,7 @@ mod name;
 
 pub use archive::{Archive, Found, Latest};
 pub use block::{BLOCKS_VERSION, Block, BlockKind, NAME_BYTES_MAX, PAYLOAD_BYTES_MAX};
+pub use block_reader::{BlockFile, Place};
 pub use contents::Contents;
 pub use data_file::DataFile;
 pub use directory::{Directory, Published};

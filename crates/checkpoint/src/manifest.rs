@@ -42,6 +42,10 @@ pub struct Manifest {
     pub job: JobEntry,
     /// In how many key groups its state is.
     pub key_groups: u16,
+    /// The seed of the hash of its tables, in hexadecimal. Rows lie in the order of tables, so that reading them into tables of
+    /// the same seed is quicker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_seed: Option<String>,
     /// Its operators with state, its sources and sinks.
     pub operators: Vec<OperatorEntry>,
     /// Its edges between stages.

@@ -119,6 +119,39 @@ fn an_end_at_the_border_of_a_block_is_missed_by_the_file_itself() {
     }
 }
 
+/// Single blocks that are read once more, in any order, from a file that is whole, damaged in between, or cut off.
+#[test]
+fn blocks_that_are_read_again_are_looked_at_again() {
+    let (disk, manifest) = written();
+    let archive = archive(&disk);
+    let mut places = Vec::new();
+    let entry = &manifest.files[1];
+    archive
+        .load_file(&manifest, entry, |at, block| {
+            places.push((at, block.payload.to_vec()));
+            Ok(())
+        })
+        .unwrap();
+    assert!(places.len() > 5);
+    let mut file = archive.open(entry).unwrap();
+    for (at, payload) in places.iter().rev() {
+        assert_eq!(file.payload(*at).unwrap(), payload);
+    }
+    let whole = disk.get(SECOND).unwrap();
+    let (last, _) = places.last().unwrap();
+    let (begin, end) = (last.offset() as usize, whole.len() - 25);
+    for at in begin..end {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        disk.put(SECOND, bytes);
+        let mut file = archive.open(entry).unwrap();
+        let error = file.payload(*last).unwrap_err();
+        assert_eq!(place(&error), (PathBuf::from(SECOND), Some(last.offset())));
+        disk.put(SECOND, &whole[..at]);
+        assert!(archive.open(entry).unwrap().payload(*last).is_err());
+    }
+}
+
 /// An undamaged file that is not the one that the manifest means.
 #[test]
 fn another_file_under_the_name_is_found() {

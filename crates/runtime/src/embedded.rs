@@ -313,6 +313,7 @@ impl Supervisor {
                 number: self.attempt,
                 setup: self.setup.clone(),
                 restored: start.restored,
+                threads: self.threads,
             },
         )
     }

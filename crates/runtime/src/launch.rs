@@ -29,6 +29,7 @@ use crate::scheduler::Schedule;
 use crate::stage::{EdgeInput, Stage};
 use crate::subtask::Subtask;
 use crate::task::{Command, Duties, Report, TaskCell, TaskWaker};
+use crate::thread;
 use crate::throttle::Throttle;
 use crate::wiring::{AnyGate, AnyPort, AnyPush, Built, Program, SenderParts, Shared};
 
@@ -82,6 +83,8 @@ pub struct Attempt {
     pub setup: Option<Arc<Setup>>,
     /// What it goes on from.
     pub restored: Option<Arc<Restored>>,
+    /// How many threads give the tasks their state.
+    pub threads: usize,
 }
 
 impl Launched {
@@ -134,6 +137,10 @@ pub fn launch(
 
     let spare = plan.options().buffers.memory.saturating_sub(plan.bytes());
     registry.set_budget(Budget::new(spare));
+    // What is read in the order of the old tables is quickly put into new ones of the same order.
+    let saved = attempt.restored.as_ref().and_then(|of| of.table_seed());
+    let drawn = environment.random.next();
+    let table_seed = saved.unwrap_or(drawn);
     let mut wiring = Wiring {
         program,
         plan,
@@ -144,13 +151,16 @@ pub fn launch(
         throttle: options.throttle.map(|rate| Arc::new(Throttle::new(rate))),
         budget: Arc::clone(registry.budget()),
         run: format!("{:016x}", environment.random.next()).into(),
-        table_seed: environment.random.next(),
+        table_seed,
         shared: HashMap::new(),
         gates: HashMap::new(),
         ports: HashMap::new(),
         restored: attempt.restored.clone(),
     };
-    let stages = wiring.build()?;
+    let mut stages = wiring.build()?;
+    if let Some(restored) = &attempt.restored {
+        stages = restore_all(stages, &tasks, restored, attempt.threads)?;
+    }
     let run = Arc::clone(&wiring.run);
 
     // And what the writer reports: of the checkpoint that is being taken, and one that was given up.
@@ -168,7 +178,10 @@ pub fn launch(
             sender.clone(),
             mails.clone(),
             task_duties(plan, stages.iter().map(|built| built.duties)),
-            manifest_of(plan, &run, attempt.number),
+            Manifest {
+                table_seed: Some(format!("{table_seed:016x}")),
+                ..manifest_of(plan, &run, attempt.number)
+            },
             attempt.restored.as_ref().map(|of| of.manifest().number),
             environment.clock.now(),
         ));
@@ -289,6 +302,40 @@ struct Construction {
     duties: Duties,
 }
 
+/// Gives all stages what they had when the checkpoint was taken.
+fn restore_all(
+    built: Vec<Construction>,
+    tasks: &[Arc<TaskCell>],
+    restored: &Arc<Restored>,
+    threads: usize,
+) -> Result<Vec<Construction>, Failure> {
+    let origins: Vec<_> = tasks.iter().map(|task| task.head().clone()).collect();
+    let (restored, origin) = (Arc::clone(restored), origins.clone());
+    let done = thread::each(
+        threads,
+        built,
+        move |index, construction: &mut Construction| {
+            let head = &origin[index];
+            let mut restore = Restore {
+                restored: &restored,
+                in_flight: 0,
+            };
+            guarded(head, || {
+                let visited = construction.stage.visit(&mut restore);
+                visited.map_err(|error| Failure::error(head.clone(), error.into()))
+            })
+        },
+    );
+    let (built, results): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    match results.into_iter().collect::<Result<(), _>>() {
+        Ok(()) => Ok(built),
+        Err(failure) => {
+            abandon(built, &origins[0]);
+            Err(failure)
+        }
+    }
+}
+
 /// Closes stages that will not run, since another could not be built: what they have opened must not be left behind.
 fn abandon(built: Vec<Construction>, head: &Origin) {
     for Construction { mut stage, .. } in built {
@@ -342,12 +389,7 @@ impl Wiring<'_> {
             };
             for index in 0..stage.parallelism {
                 let head = &self.plan.graph().node(stage.head).origin;
-                let made = guarded(head, || {
-                    let mut stage = self.build_stage(stage, index)?;
-                    self.restore(&mut *stage, head)?;
-                    Ok(stage)
-                });
-                match made {
+                match guarded(head, || self.build_stage(stage, index)) {
                     Ok(stage) => built.push(Construction { stage, duties }),
                     Err(failure) => {
                         abandon(built, head);
@@ -357,19 +399,6 @@ impl Wiring<'_> {
             }
         }
         Ok(built)
-    }
-
-    /// Gives a stage what it had when the checkpoint was taken that the job goes on from.
-    fn restore(&self, stage: &mut dyn Stage, head: &Origin) -> Result<(), Failure> {
-        let Some(restored) = &self.restored else {
-            return Ok(());
-        };
-        let mut restore = Restore {
-            restored,
-            in_flight: 0,
-        };
-        let visited = stage.visit(&mut restore);
-        visited.map_err(|error| Failure::error(head.clone(), error.into()))
     }
 
     fn open_channels(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use levada_core::sync::thread;
+use levada_core::sync::{Mutex, thread};
 
 use crate::error::Error;
 
@@ -21,6 +21,47 @@ pub(crate) fn start(name: String, run: impl FnOnce() + Send + 'static) -> Result
             source: Arc::new(source),
         }),
     }
+}
+
+/// Does something to each of several things on so many threads, this one included; they come back in their order.
+pub(crate) fn each<T, R>(
+    threads: usize,
+    things: Vec<T>,
+    act: impl Fn(usize, &mut T) -> R + Send + Sync + 'static,
+) -> Vec<(T, R)>
+where
+    T: Send + 'static,
+    R: Send + 'static,
+{
+    let threads = threads.min(things.len());
+    let left = Arc::new(Mutex::new(things.into_iter().enumerate()));
+    let done = Arc::new(Mutex::new(Vec::new()));
+    let work = {
+        let (left, done) = (Arc::clone(&left), Arc::clone(&done));
+        Arc::new(move || {
+            loop {
+                let Some((index, mut thing)) = left.lock().next() else {
+                    return;
+                };
+                let result = act(index, &mut thing);
+                done.lock().push((index, thing, result));
+            }
+        })
+    };
+    let helpers: Vec<_> = (1..threads)
+        .map_while(|number| {
+            let work = Arc::clone(&work);
+            // Without help it takes longer.
+            start(format!("levada-restore-{number}"), move || work()).ok()
+        })
+        .collect();
+    work();
+    helpers.into_iter().for_each(Joined::join);
+    let mut done = std::mem::take(&mut *done.lock());
+    done.sort_by_key(|(index, ..)| *index);
+    done.into_iter()
+        .map(|(_, thing, result)| (thing, result))
+        .collect()
 }
 
 impl Joined {

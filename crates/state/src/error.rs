@@ -2,33 +2,32 @@
 
 use std::fmt;
 
-use levada_core::KeyGroup;
-use levada_core::codec::CodecError;
+use levada_core::{BoxError, KeyGroup};
 
 /// Why state could not be written or read.
 #[derive(Debug)]
 pub struct StateError {
     /// None for state that is not kept by key.
     group: Option<KeyGroup>,
-    source: CodecError,
+    source: BoxError,
 }
 
 impl StateError {
     /// The state of a group, and what is wrong with it.
     #[must_use]
-    pub fn new(group: KeyGroup, source: CodecError) -> Self {
+    pub fn new(group: KeyGroup, source: impl Into<BoxError>) -> Self {
         Self {
             group: Some(group),
-            source,
+            source: source.into(),
         }
     }
 
     /// State that is not kept by key.
     #[must_use]
-    pub fn of_operator(source: CodecError) -> Self {
+    pub fn of_operator(source: impl Into<BoxError>) -> Self {
         Self {
             group: None,
-            source,
+            source: source.into(),
         }
     }
 }
@@ -44,6 +43,6 @@ impl fmt::Display for StateError {
 
 impl std::error::Error for StateError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        Some(&self.source)
+        Some(&*self.source)
     }
 }

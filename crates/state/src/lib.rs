@@ -1,13 +1,14 @@
 //! State of operators: values by key, and what they look like in a snapshot.
 //!
 //! A task owns a range of key groups. Its table ([`KeyedTable`]) is divided by another hash than the groups are, so that
-//! it grows in small steps; each entry knows its group, and a snapshot is sorted by group, so that any other parallelism
-//! can take the groups it then owns.
+//! it grows in small steps; each entry knows its group, and so does each row of a snapshot, so that any other parallelism can
+//! take the groups it then owns.
 
 mod due;
 mod error;
 mod group_clock;
 mod parts;
+mod row_log;
 mod rows;
 mod saving;
 mod shards;
@@ -19,6 +20,7 @@ pub use due::DueQueue;
 pub use error::StateError;
 pub use group_clock::GroupClock;
 pub use parts::Parts;
+pub use row_log::RowLog;
 pub use rows::{Add, write_rows};
 pub use saving::{KeyedState, Row, RowKind, Rows, Saving, WholeState, rows_in, show_entry};
 pub use shards::{Cursor, Place};

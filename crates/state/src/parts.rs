@@ -33,6 +33,12 @@ impl KeyedState for Parts<'_, '_> {
         Ok(is_done)
     }
 
+    fn reserve(&mut self, part: u16, rows: usize) {
+        if let Some(state) = self.0.get_mut(usize::from(part)) {
+            state.reserve(0, rows);
+        }
+    }
+
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
         match self.0.get_mut(usize::from(row.part)) {
             Some(part) => part.read(&Row { part: 0, ..*row }),

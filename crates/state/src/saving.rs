@@ -208,8 +208,13 @@ pub trait KeyedState {
     /// If a key or value cannot be encoded.
     fn save(&mut self, rows: &mut Rows) -> Result<bool, StateError>;
 
-    /// Takes a row. The rows of a part and group come in the order in which they were written, and none before the last
-    /// [`RowKind::Whole`].
+    /// Says that about so many rows of a part will be read, so that room can be made for all of them at once.
+    fn reserve(&mut self, part: u16, rows: usize) {
+        let _ = (part, rows);
+    }
+
+    /// Takes a row. The parts come one after the other, the rows of a part and group in the order in which they were written,
+    /// and none before the last [`RowKind::Whole`].
     ///
     /// # Errors
     /// If the bytes are no row of this state.

@@ -9,7 +9,7 @@
 //! When all have been, the next round begins. Which one is divided depends on the number of entries only, so the number
 //! of a hash's shard follows from the number of shards, without a directory.
 
-use hashbrown::HashTable;
+use hashbrown::{HashTable, hash_table};
 
 /// Entries by hash.
 pub(crate) struct Shards<T> {
@@ -160,6 +160,58 @@ impl<T> Shards<T> {
         }
     }
 
+    /// Changes an entry by `new`, or makes it of that, in one look-up.
+    pub(crate) fn put<N>(
+        &mut self,
+        hash: u64,
+        new: N,
+        is_it: impl Fn(&T, &N) -> bool,
+        change: impl FnOnce(&mut T, &mut Marks, N),
+        make: impl FnOnce(&mut Marks, N) -> T,
+        hash_of: impl Fn(&T) -> u64,
+    ) {
+        if self.len >= self.full_at {
+            self.divide(&hash_of);
+        }
+        let shard = self.shard_of(hash);
+        let Shard { table, marks } = &mut self.shards[shard];
+        if table.capacity() == table.len() {
+            marks.layout = marks.layout.wrapping_add(1);
+        }
+        match table.entry(hash, |entry| is_it(entry, &new), hash_of) {
+            hash_table::Entry::Occupied(mut found) => change(found.get_mut(), marks, new),
+            hash_table::Entry::Vacant(absent) => {
+                absent.insert(make(marks, new));
+                self.len += 1;
+            }
+        }
+    }
+
+    /// Makes room for so many entries, if there is none yet, so that none of them is moved.
+    pub(crate) fn reserve(&mut self, entries: usize) {
+        if self.len > 0 || self.shards.len() > 1 {
+            return;
+        }
+        let shards = entries.div_ceil(Self::ENTRIES_MAX / 2).clamp(1, SHARDS_MAX);
+        self.mask = shards.next_power_of_two() - 1;
+        self.full_at = match shards {
+            1 => Self::ENTRIES_MAX,
+            more => more * (Self::ENTRIES_MAX / 2),
+        };
+        // Hashes are not quite even.
+        let mean = entries / (self.mask + 1);
+        let mean = mean + mean / 16;
+        let shard = |number: usize| {
+            let is_divided = number + self.mask / 2 + 1 < shards || number > self.mask / 2;
+            let room = if is_divided { mean } else { 2 * mean };
+            Shard {
+                table: HashTable::with_capacity(room.min(Self::ENTRIES_MAX)),
+                marks: Marks::default(),
+            }
+        };
+        self.shards = (0..shards).map(shard).collect();
+    }
+
     pub(crate) fn remove(&mut self, place: Place) -> Option<(T, &mut Marks)> {
         let Shard { table, marks } = &mut self.shards[place.shard as usize];
         let entry = table.get_bucket_entry(place.bucket as usize).ok()?;
@@ -283,6 +335,31 @@ mod tests {
     fn hash(n: &u64) -> u64 {
         n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
             ^ n.wrapping_mul(0xd6e8_feb8_6659_fd93)
+    }
+
+    /// However many are expected, and however many come.
+    #[test]
+    fn room_that_was_made_changes_nothing_else() {
+        for expected in [0, 1, MAX / 2, MAX, MAX + 1, 5 * MAX / 2, 3 * MAX, 4 * MAX] {
+            for come in [0, MAX / 3, 2 * MAX, 5 * MAX] {
+                let mut shards = Shards::new();
+                shards.reserve(expected);
+                let made = shards.shards.len();
+                for i in 0..come as u64 {
+                    insert(&mut shards, i, hash);
+                }
+                assert_eq!(shards.len(), come);
+                for i in 0..come as u64 {
+                    let place = shards.find(hash(&i), |other| *other == i);
+                    assert_eq!(place.and_then(|place| shards.get(place)), Some(&i));
+                }
+                if come <= expected {
+                    assert_eq!(shards.shards.len(), made, "{expected}: nothing is divided");
+                }
+                shards.reserve(100 * MAX);
+                assert_eq!(shards.iter().count(), come);
+            }
+        }
     }
 
     fn insert(shards: &mut Shards<u64>, n: u64, hash: impl Fn(&u64) -> u64) -> u64 {

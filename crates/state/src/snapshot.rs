@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use levada_core::KeyGroup;
 
 use crate::error::StateError;
-use crate::saving::{KeyedState, Row, RowKind, Rows, Saving, rows_in};
+use crate::row_log::RowLog;
+use crate::saving::{KeyedState, Rows, Saving};
 
 /// State of an operator that is not kept by key.
 pub trait OperatorState {
@@ -35,13 +37,10 @@ pub enum Redistribution {
     Split,
 }
 
-/// The rows of a key group, by the part of the operator's state.
-type Parts = BTreeMap<u16, Vec<(RowKind, Vec<u8>)>>;
-
 /// The state of a job: by operator and key group, and by operator and subtask.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Snapshot {
-    keyed: BTreeMap<String, BTreeMap<u16, Parts>>,
+    keyed: BTreeMap<String, RowLog<Arc<[u8]>>>,
     /// The rows of each subtask.
     operators: BTreeMap<String, BTreeMap<usize, Vec<Vec<u8>>>>,
 }
@@ -57,43 +56,27 @@ impl Snapshot {
     ///
     /// # Errors
     /// If a key or value cannot be encoded.
-    ///
-    /// # Panics
-    /// If a group of this operator has been written before: it has one owner.
     pub fn write(&mut self, operator: &str, state: &mut dyn KeyedState) -> Result<(), StateError> {
         let mut rows = Rows::with_room(usize::MAX);
         state.begin(&Saving::default(), &mut rows)?;
         while !state.save(&mut rows)? {}
-        let groups = self.keyed.entry(operator.to_owned()).or_default();
-        for group in state.owned() {
-            let before = groups.insert(group, Parts::default());
-            assert!(before.is_none(), "key group {group} has one owner");
-        }
-        self.add(operator, rows.bytes())
+        self.add(operator, rows.take())
     }
 
     /// Adds rows of an operator, behind those that it has.
     ///
     /// # Errors
     /// If the bytes are no rows.
-    pub fn add(&mut self, operator: &str, rows: &[u8]) -> Result<(), StateError> {
-        let groups = self.keyed.entry(operator.to_owned()).or_default();
-        for row in rows_in(rows) {
-            let row = row?;
-            let parts = groups.entry(row.group.0).or_default();
-            let part = parts.entry(row.part).or_default();
-            if row.kind == RowKind::Whole {
-                part.clear();
-            }
-            part.push((row.kind, row.bytes.to_vec()));
-        }
-        Ok(())
+    pub fn add(&mut self, operator: &str, rows: Vec<u8>) -> Result<(), StateError> {
+        let rows: Arc<[u8]> = rows.into();
+        let log = self.keyed.entry(operator.to_owned()).or_default();
+        log.add(Arc::clone(&rows), &rows)
     }
 
     /// Forgets groups of an operator.
     pub fn forget(&mut self, operator: &str, groups: Range<u16>) {
-        if let Some(kept) = self.keyed.get_mut(operator) {
-            kept.retain(|group, _| !groups.contains(group));
+        if let Some(log) = self.keyed.get_mut(operator) {
+            log.forget(&groups);
         }
     }
 
@@ -102,20 +85,12 @@ impl Snapshot {
     /// # Errors
     /// If a row is none of this operator's state.
     pub fn read(&self, operator: &str, state: &mut dyn KeyedState) -> Result<(), StateError> {
-        let Some(groups) = self.keyed.get(operator) else {
+        let Some(log) = self.keyed.get(operator) else {
             return Ok(());
         };
-        for (group, parts) in groups.range(state.owned()) {
-            for (part, rows) in parts {
-                for (kind, bytes) in rows {
-                    state.read(&Row {
-                        group: KeyGroup(*group),
-                        part: *part,
-                        kind: *kind,
-                        bytes,
-                    })?;
-                }
-            }
+        log.reserve(state);
+        for (number, rows) in log.chunks(&state.owned()) {
+            log.read(number, rows, state)?;
         }
         Ok(())
     }
@@ -176,16 +151,6 @@ impl Snapshot {
         state.read(&rows)
     }
 
-    /// Adds the state of another snapshot, which has other groups, subtasks or operators.
-    pub fn merge(&mut self, other: Self) {
-        for (operator, groups) in other.keyed {
-            self.keyed.entry(operator).or_default().extend(groups);
-        }
-        for (operator, subtasks) in other.operators {
-            self.operators.entry(operator).or_default().extend(subtasks);
-        }
-    }
-
     /// The names of the operators in it.
     pub fn operators(&self) -> impl Iterator<Item = &str> {
         let names: BTreeSet<_> = self.keyed.keys().chain(self.operators.keys()).collect();
@@ -194,10 +159,16 @@ impl Snapshot {
 
     /// The groups of an operator with the sizes of their states in bytes.
     pub fn groups(&self, operator: &str) -> impl Iterator<Item = (KeyGroup, usize)> {
-        let groups = self.keyed.get(operator).into_iter().flatten();
-        groups.map(|(group, parts)| {
-            let rows = parts.values().flatten();
-            (KeyGroup(*group), rows.map(|(_, bytes)| bytes.len()).sum())
-        })
+        let mut sizes = BTreeMap::new();
+        if let Some(log) = self.keyed.get(operator) {
+            for (number, rows) in log.chunks(&(0..u16::MAX)) {
+                let counted = log.each(number, rows, |row| {
+                    *sizes.entry(row.group).or_default() += row.bytes.len();
+                    Ok(())
+                });
+                counted.expect("rows are looked at when they are added");
+            }
+        }
+        sizes.into_iter()
     }
 }

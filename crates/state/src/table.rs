@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use std::ops::Range;
 
 use foldhash::fast::FixedState;
-use levada_core::codec::{self, CodecError};
+use levada_core::codec;
 use levada_core::{Key, KeyGroup};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -158,6 +158,30 @@ impl<K: Key, V> KeyedTable<K, V> {
             |entry| hasher.hash_one(&entry.key),
         )?;
         Ok(changed(saver, found))
+    }
+
+    /// Gives a key a value that was read, in the place of the one that it has.
+    fn put(&mut self, key: K, value: V, group: KeyGroup) {
+        assert!(
+            self.owned.contains(&group.0),
+            "key group {} is another subtask's",
+            group.0
+        );
+        let hasher = &self.hasher;
+        let hash = hasher.hash_one(&key);
+        self.entries.put(
+            hash,
+            (key, value, &mut self.saver),
+            |entry, (key, ..)| entry.key == *key,
+            |entry, marks, (_, value, saver)| *changed(saver, (entry, marks)) = value,
+            |marks, (key, value, saver)| Entry {
+                mark: saver.add(&key, hash, marks),
+                key,
+                value,
+                group,
+            },
+            |entry| hasher.hash_one(&entry.key),
+        );
     }
 
     /// Where a key is. A key that is not there is added, as by [`KeyedTable::get_or_insert`].
@@ -333,28 +357,21 @@ impl<K: Key, V: Serialize + DeserializeOwned> KeyedState for KeyedTable<K, V> {
         self.saver.save(&mut self.entries, rows)
     }
 
+    fn reserve(&mut self, _: u16, rows: usize) {
+        self.entries.reserve(rows);
+    }
+
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
-        let group = row.group;
-        let mut bytes = row.bytes;
-        let mut read = || -> Result<(), CodecError> {
-            if row.kind != RowKind::Whole {
-                let key: K = codec::decode_next(&mut bytes)?;
-                if row.kind == RowKind::Delete {
-                    self.remove(&key);
-                } else {
-                    let value: V = codec::decode_next(&mut bytes)?;
-                    let mut value = Some(value);
-                    let mut make = || value.take().expect("a key is made once");
-                    let kept = self.get_or_insert(&key, || Ok::<_, CodecError>((group, make())))?;
-                    // A key that was there already gets the value that was read.
-                    if let Some(value) = value {
-                        *kept = value;
-                    }
-                }
-            }
-            codec::expect_end(bytes)
+        let read = match row.kind {
+            RowKind::Whole => codec::expect_end(row.bytes),
+            RowKind::Put => codec::decode(row.bytes).map(|(key, value)| {
+                self.put(key, value, row.group);
+            }),
+            RowKind::Delete => codec::decode(row.bytes).map(|key| {
+                self.remove(&key);
+            }),
         };
-        read().map_err(|error| StateError::new(group, error))
+        read.map_err(|error| StateError::new(row.group, error))
     }
 
     fn show(&self, row: &Row<'_>) -> Option<String> {

@@ -197,7 +197,7 @@ proptest! {
                     keys_in(&now.rows);
                     let base = now.saving.base.map(|base| complete[&base].clone());
                     let mut snapshot = base.unwrap_or_default();
-                    snapshot.add("op", &now.rows).unwrap();
+                    snapshot.add("op", now.rows).unwrap();
                     prop_assert_eq!(restored(&snapshot, parallelism), now.expected);
                     complete.insert(now.saving.checkpoint, snapshot);
                 }

@@ -319,7 +319,7 @@ impl Visitor for Save {
         } else {
             state.begin(&self.saving, &mut rows)?;
         }
-        self.snapshot.add(operator.name(), rows.bytes())
+        self.snapshot.add(operator.name(), rows.take())
     }
 
     fn operator(

@@ -162,6 +162,7 @@ impl Simulation {
             number: 1,
             setup,
             restored: start.restored,
+            threads: 1,
         };
         let launched = launch(
             &program,

@@ -109,6 +109,7 @@ pub fn manifest(number: u64, files: Vec<FileEntry>) -> Manifest {
             fingerprint: "8f1c30d5".to_owned(),
         },
         key_groups: 128,
+        table_seed: None,
         operators: vec![
             OperatorEntry {
                 finished: vec![1],

@@ -129,7 +129,7 @@ struct Export<'a> {
 
 impl Visitor for Export<'_> {
     fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError> {
-        self.restored.state().read(operator.name(), state)?;
+        self.restored.read_keyed(operator.name(), state)?;
         let mut rows = Rows::with_room(usize::MAX);
         let saving = Saving {
             checkpoint: 1,

@@ -556,6 +556,7 @@ pub(crate) fn template(
         created: Timestamp(0).0,
         job,
         key_groups,
+        table_seed: None,
         operators,
         edges,
         files: Vec::new(),

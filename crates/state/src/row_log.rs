@@ -1,0 +1,278 @@
+//! The rows of an operator's keyed state, wherever their bytes are.
+
+use std::ops::Range;
+
+use levada_core::KeyGroup;
+
+use crate::error::StateError;
+use crate::saving::{KeyedState, Row, RowKind, Rows, rows_in};
+
+/// What counts of the rows of a chain of snapshots: all that were written, but for those that a later [`RowKind::Whole`] of
+/// their part and group has made void.
+///
+/// It knows chunks of rows by `C`, which says where their bytes are; so they need not be kept in memory. Whoever restores a
+/// state looks at [`chunks`](RowLog::chunks), gets the bytes of each, and hands them to [`read`](RowLog::read).
+#[derive(Clone, Debug)]
+pub struct RowLog<C> {
+    /// With the groups between the least and the greatest that has rows in it.
+    chunks: Vec<(C, Range<u16>)>,
+    /// By the part of the operator's state, and by key group.
+    parts: Vec<Vec<Counted>>,
+}
+
+impl<C> Default for RowLog<C> {
+    fn default() -> Self {
+        Self {
+            chunks: Vec::new(),
+            parts: Vec::new(),
+        }
+    }
+}
+
+/// The rows of a part and group that count.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    /// The first one's chunk, and where in it that begins.
+    from: (usize, usize),
+    /// Those that say that something is there.
+    puts: usize,
+}
+
+impl<C> RowLog<C> {
+    /// Adds rows behind the others.
+    ///
+    /// # Errors
+    /// If the bytes are no rows.
+    pub fn add(&mut self, chunk: C, bytes: &[u8]) -> Result<(), StateError> {
+        let number = self.chunks.len();
+        let mut groups = u16::MAX..0;
+        let mut offset = 0;
+        for row in rows_in(bytes) {
+            let row = row?;
+            groups.start = groups.start.min(row.group.0);
+            groups.end = groups.end.max(row.group.0.saturating_add(1));
+            let counted = self.counted(row.part, row.group);
+            match row.kind {
+                RowKind::Whole => {
+                    counted.from = (number, offset);
+                    counted.puts = 0;
+                }
+                RowKind::Put => counted.puts += 1,
+                RowKind::Delete => {}
+            }
+            offset += length(&row);
+        }
+        self.chunks.push((chunk, groups));
+        Ok(())
+    }
+
+    /// What has been added of these groups does not count any more.
+    pub fn forget(&mut self, groups: &Range<u16>) {
+        let from = (self.chunks.len(), 0);
+        for part in &mut self.parts {
+            for (number, counted) in part.iter_mut().enumerate() {
+                if groups.contains(&(number as u16)) {
+                    *counted = Counted { from, puts: 0 };
+                }
+            }
+        }
+    }
+
+    /// Tells a state how much it is about to read.
+    pub fn reserve(&self, state: &mut dyn KeyedState) {
+        let owned = state.owned();
+        for (number, part) in self.parts.iter().enumerate() {
+            let end = usize::from(owned.end).min(part.len());
+            let begin = usize::from(owned.start).min(end);
+            let puts = part[begin..end].iter().map(|counted| counted.puts).sum();
+            state.reserve(number as u16, puts);
+        }
+    }
+
+    /// The chunks in which there may be rows of these groups, with their numbers, in the order in which they are to be read.
+    pub fn chunks(&self, groups: &Range<u16>) -> impl Iterator<Item = (usize, &C)> {
+        let (begin, end) = (groups.start, groups.end);
+        let numbered = self.chunks.iter().enumerate();
+        numbered.filter_map(move |(number, (chunk, groups))| {
+            (groups.start < end && begin < groups.end).then_some((number, chunk))
+        })
+    }
+
+    /// Reads what counts of a chunk and is of the groups that a state owns.
+    ///
+    /// # Errors
+    /// If a row is none of this state.
+    pub fn read(
+        &self,
+        number: usize,
+        bytes: &[u8],
+        state: &mut dyn KeyedState,
+    ) -> Result<(), StateError> {
+        let owned = state.owned();
+        self.each(number, bytes, |row| match owned.contains(&row.group.0) {
+            true => state.read(row),
+            false => Ok(()),
+        })
+    }
+
+    /// Looks at what counts of a chunk.
+    pub(crate) fn each(
+        &self,
+        number: usize,
+        bytes: &[u8],
+        mut take: impl FnMut(&Row<'_>) -> Result<(), StateError>,
+    ) -> Result<(), StateError> {
+        let mut offset = 0;
+        for row in rows_in(bytes) {
+            let row = row?;
+            let part = self.parts.get(usize::from(row.part));
+            let counted = part.and_then(|part| part.get(usize::from(row.group.0)));
+            if counted.is_some_and(|counted| (number, offset) >= counted.from) {
+                take(&row)?;
+            }
+            offset += length(&row);
+        }
+        Ok(())
+    }
+
+    fn counted(&mut self, part: u16, group: KeyGroup) -> &mut Counted {
+        let (part, group) = (usize::from(part), usize::from(group.0));
+        if self.parts.len() <= part {
+            self.parts.resize_with(part + 1, Vec::new);
+        }
+        let part = &mut self.parts[part];
+        if part.len() <= group {
+            part.resize(group + 1, Counted::default());
+        }
+        &mut part[group]
+    }
+}
+
+fn length(row: &Row<'_>) -> usize {
+    Rows::HEADER_BYTES + row.bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Keeps what it is told, as a map.
+    #[derive(Debug, Default, Eq, PartialEq)]
+    struct Told {
+        owned: Range<u16>,
+        rows: BTreeMap<(u16, u16), Vec<(u8, Vec<u8>)>>,
+        expected: BTreeMap<u16, usize>,
+    }
+
+    impl KeyedState for Told {
+        fn owned(&self) -> Range<u16> {
+            self.owned.clone()
+        }
+
+        fn begin(&mut self, _: &crate::Saving, _: &mut Rows) -> Result<(), StateError> {
+            unreachable!("it is only read into")
+        }
+
+        fn save(&mut self, _: &mut Rows) -> Result<bool, StateError> {
+            unreachable!("it is only read into")
+        }
+
+        fn reserve(&mut self, part: u16, rows: usize) {
+            self.expected.insert(part, rows);
+        }
+
+        fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
+            let of = self.rows.entry((row.part, row.group.0)).or_default();
+            of.push((row.kind as u8, row.bytes.to_vec()));
+            Ok(())
+        }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Act {
+        Row(u16, u16, RowKind, u8),
+        NextChunk,
+        Forget(u16, u16),
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        let kind = prop_oneof![
+            1 => Just(RowKind::Whole), 6 => Just(RowKind::Put), 2 => Just(RowKind::Delete)
+        ];
+        prop_oneof![
+            20 => (0..3u16, 0..8u16, kind, any::<u8>())
+                .prop_map(|(part, group, kind, byte)| Act::Row(part, group, kind, byte)),
+            3 => Just(Act::NextChunk),
+            1 => (0..8u16, 0..8u16).prop_map(|(begin, end)| Act::Forget(begin, end)),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_counts_is_read_by_whoever_owns_it(
+            acts in prop::collection::vec(act(), 0..200),
+            owned in (0..9u16, 0..9u16),
+        ) {
+            let owned = owned.0..owned.1;
+            let mut log = RowLog::default();
+            let mut model = Told { owned: owned.clone(), ..Told::default() };
+            let mut rows = Rows::with_room(usize::MAX);
+            for act in acts {
+                match act {
+                    Act::Row(part, group, kind, byte) => {
+                        rows.set_part(part);
+                        let bytes = vec![byte; usize::from(byte % 5)];
+                        let write = |row: &mut Vec<u8>| {
+                            row.extend_from_slice(&bytes);
+                            Ok(())
+                        };
+                        rows.add(KeyGroup(group), kind, write).unwrap();
+                        let of = model.rows.entry((part, group)).or_default();
+                        if kind == RowKind::Whole {
+                            of.clear();
+                        }
+                        of.push((kind as u8, bytes));
+                    }
+                    Act::NextChunk => {
+                        let bytes = rows.take();
+                        log.add(bytes.clone(), &bytes).unwrap();
+                    }
+                    Act::Forget(begin, end) => {
+                        let bytes = rows.take();
+                        log.add(bytes.clone(), &bytes).unwrap();
+                        log.forget(&(begin..end));
+                        model.rows.retain(|(_, group), _| !(begin..end).contains(group));
+                    }
+                }
+            }
+            let bytes = rows.take();
+            log.add(bytes.clone(), &bytes).unwrap();
+            model.rows.retain(|(_, group), rows| owned.contains(group) && !rows.is_empty());
+
+            let mut told = Told { owned: owned.clone(), ..Told::default() };
+            log.reserve(&mut told);
+            for (part, expected) in std::mem::take(&mut told.expected) {
+                let mine = model.rows.iter().filter(|((of, _), _)| *of == part);
+                let puts = mine.flat_map(|(_, rows)| rows);
+                let puts = puts.filter(|(kind, _)| *kind == RowKind::Put as u8).count();
+                prop_assert_eq!(expected, puts, "part {}", part);
+            }
+            for (number, bytes) in log.chunks(&owned) {
+                log.read(number, bytes, &mut told).unwrap();
+            }
+            prop_assert_eq!(told, model);
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_no_rows_are_refused() {
+        let mut log = RowLog::default();
+        assert!(log.add((), &[1, 2, 3]).is_err());
+    }
+}
