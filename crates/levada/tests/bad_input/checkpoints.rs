@@ -1,6 +1,6 @@
 //! Disks on which checkpoints cannot be taken.
 
-use super::Row;
+use crate::checks::checkpoints::Row;
 
 /// Before the job begins.
 pub(super) const BEFORE: &[Row] = &[

@@ -6,7 +6,7 @@ use levada::connectors::OnGap;
 use levada::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::Row;
+use crate::checks::log::Row;
 use crate::world::{Bid, World, bids};
 
 const LOG: &str = "orders/log.json";

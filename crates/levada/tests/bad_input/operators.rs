@@ -7,7 +7,7 @@ use levada::prelude::*;
 use levada::{BoxError, OpenContext, Retry};
 use serde::{Deserialize, Serialize};
 
-use crate::Row;
+use crate::checks::operators::Row;
 
 pub(crate) const ROWS: &[Row] = &[
     Row {

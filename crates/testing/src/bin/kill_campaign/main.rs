@@ -8,7 +8,7 @@
 //! a named point of the protocol), and starts it again at another parallelism, until it has been killed often enough and comes
 //! to its end. Then it reads what has been committed and compares it with what must be there, which it computes by itself: the
 //! judge uses nothing of the engine. A kill loses no page of the operating system; losing those is the simulations' part
-//! (`levada/tests/checkpoints_files.rs`).
+//! (`levada/tests/checkpoints/files.rs`).
 //!
 //! ```text
 //!  campaign ── story ──▶ attempt ──▶ child: jobs, ids, pace on a killing disk

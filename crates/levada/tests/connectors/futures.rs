@@ -328,7 +328,7 @@ fn a_panic_of_the_stream_is_its_sources() {
     });
     assert!(message.contains("`numbers`"), "{message}");
     assert!(message.contains("panicked: no five"), "{message}");
-    assert!(message.contains("tests/futures.rs:"), "{message}");
+    assert!(message.contains("connectors/futures.rs:"), "{message}");
 }
 
 #[test]

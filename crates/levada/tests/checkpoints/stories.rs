@@ -1,9 +1,6 @@
 //! Jobs that are killed and go on from their checkpoints, under many seeds: what they commit in the end is what an undisturbed
 //! run commits.
 
-mod dense;
-mod story;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -12,8 +9,8 @@ use levada::prelude::*;
 use levada_core::Span;
 use levada_testing::{LedgerSink, Simulation, ledger};
 
-use dense::{Event, dense};
-use story::{Story, live, tell};
+use crate::dense::{Event, dense};
+use crate::story::{Story, live, tell};
 
 /// A running count of each key: every step of it exactly once.
 fn counts(sink: LedgerSink<(u64, u64)>) -> impl Fn(&Job) {

@@ -167,7 +167,7 @@ fn a_metric_that_cannot_be_is_told_when_the_job_is_built() {
         },
         &[
             "`n` is a counter and cannot be a gauge too",
-            "tests/metrics.rs:",
+            "jobs/metrics.rs:",
         ],
     );
     refused(
@@ -175,7 +175,7 @@ fn a_metric_that_cannot_be_is_told_when_the_job_is_built() {
             discard(job);
             let _ = job.counter("bytes read");
         },
-        &["`bytes read` is no name of a metric", "tests/metrics.rs:"],
+        &["`bytes read` is no name of a metric", "jobs/metrics.rs:"],
     );
     refused(
         |job| {
@@ -187,7 +187,7 @@ fn a_metric_that_cannot_be_is_told_when_the_job_is_built() {
         &[
             "`user-100` is one metric too many",
             "100 already",
-            "tests/metrics.rs:",
+            "jobs/metrics.rs:",
         ],
     );
 }

@@ -37,7 +37,7 @@ fn nothing(_: &Simulation) {}
 /// Whether the message names a line of this file that holds `code`.
 fn names_line(message: &str, code: &str) -> bool {
     let lines: Vec<_> = include_str!("failures.rs").lines().collect();
-    message.split("tests/failures.rs:").skip(1).any(|rest| {
+    message.split("jobs/failures.rs:").skip(1).any(|rest| {
         let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
         let line: usize = digits.parse().expect("a place has a line");
         lines[line - 1].contains(code)
@@ -195,7 +195,7 @@ fn closures_that_panic() {
             },
             &[
                 name,
-                "tests/failures.rs:",
+                "jobs/failures.rs:",
                 "panicked: attempt to divide by zero",
             ],
         );
@@ -582,7 +582,7 @@ fn a_program_that_is_wrong_in_four_places_is_told_all_of_them() {
     for expected in ["parallelism", "128", "`out`", "ends nowhere"] {
         assert!(error.contains(expected), "{expected} is not in: {error}");
     }
-    assert!(error.matches("tests/failures.rs:").count() >= 5, "{error}");
+    assert!(error.matches("jobs/failures.rs:").count() >= 5, "{error}");
 }
 
 #[test]

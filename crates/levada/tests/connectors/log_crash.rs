@@ -1,11 +1,6 @@
 //! A log on a machine that loses its power at any change to the disk: what was committed stays, and of a job that had not
 //! committed nothing is seen. Against a plain model: the records that were published, and how far the consumer was.
 
-#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
-
-#[path = "common/log.rs"]
-mod world;
-
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -14,7 +9,7 @@ use levada::prelude::*;
 use levada_core::random::SplitMix64;
 use levada_testing::collect;
 
-use world::{Bid, World, bids};
+use crate::world::{Bid, World, bids};
 
 /// Whether old segments are removed.
 type Retains = bool;

@@ -1,8 +1,6 @@
 //! Barriers that overtake, on every kind of edge: with a sink that takes nothing a checkpoint is complete all the same, what it
 //! overtook is in it, and a job of another parallelism goes on with that.
 
-mod dense;
-
 use std::time::Duration;
 
 use levada::prelude::*;
@@ -10,7 +8,7 @@ use levada::{CheckpointOptions, CheckpointSummary, Runner, StartAt};
 use levada_runtime::checkpoint::Purpose;
 use levada_testing::{Ledger, LedgerSink, MemoryDisk, Simulated, Simulation, ledger};
 
-use dense::dense;
+use crate::dense::dense;
 
 type Out = LedgerSink<u64>;
 

@@ -1,13 +1,10 @@
 //! Peers that do not do what they should, and what the user is told. What clients of an HTTP source are told is a table of
 //! its own, in `http.rs`.
 
-#[path = "bad_input/network.rs"]
-mod bad_input;
-
 use levada::Runner;
 use levada_testing::Simulation;
 
-use bad_input::{Row, rows};
+use crate::network::{Row, rows};
 
 /// Runs a row under a few seeds: the job must fail, and the message must hold everything that is expected, the name of the
 /// operator and its line in the program.

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
-mod dense;
-
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -14,7 +12,7 @@ use levada_core::disk::Disk;
 use levada_runtime::checkpoint::Purpose;
 use levada_testing::{Ledger, LedgerSink, MemoryDisk, Run, Simulated, Simulation, ledger};
 
-use dense::dense;
+use crate::dense::dense;
 
 type Out = LedgerSink<(u64, u64)>;
 

@@ -4,16 +4,15 @@
 use levada::{Job, Result, Runner};
 use levada_testing::Simulation;
 
-#[path = "bad_input/operators.rs"]
-mod operators;
+use crate::operators;
 
 /// A job that must fail.
-struct Row {
+pub(crate) struct Row {
     /// What is wrong, as in `docs/bad-input/operators.md`.
-    what: &'static str,
-    job: fn(&Job) -> Result,
+    pub(crate) what: &'static str,
+    pub(crate) job: fn(&Job) -> Result,
     /// What the message says, all of it.
-    expected: &'static [&'static str],
+    pub(crate) expected: &'static [&'static str],
 }
 
 fn check(row: &Row, force_exchange: bool, seed: u64) -> std::result::Result<(), String> {
@@ -54,7 +53,7 @@ fn every_row_fails_with_its_message_with_and_without_exchanges() {
 
 #[test]
 fn the_table_in_the_documentation_is_this_one() {
-    let page = include_str!("../../../docs/bad-input/operators.md");
+    let page = include_str!("../../../../../docs/bad-input/operators.md");
     for row in operators::ROWS {
         assert!(
             page.contains(&format!("| {} |", row.what)),

@@ -1,7 +1,5 @@
 //! The state in checkpoints as text.
 
-mod dense;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +11,7 @@ use levada_core::Span;
 use levada_runtime::checkpoint::Purpose;
 use levada_testing::{LedgerSink, MemoryDisk, Simulation, ledger};
 
-use dense::dense;
+use crate::dense::dense;
 
 fn job(sink: LedgerSink<String>) -> impl Fn(&Job) {
     move |job: &Job| {

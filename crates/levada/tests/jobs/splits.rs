@@ -1,8 +1,5 @@
 //! Event time and the splits of a source: whichever subtask reads them, in whichever order, no record is late.
 
-#[path = "common/scripted.rs"]
-mod scripted;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +9,7 @@ use levada_core::random::SplitMix64;
 use levada_core::sync::Mutex;
 use levada_testing::{Collected, Run, Simulated, Simulation, collect, valve};
 
-use scripted::{Act, Event, Scripted};
+use crate::scripted::{Act, Event, Scripted};
 
 /// How many records there are for each window of a second, by its begin.
 type Counts = BTreeMap<i64, u64>;

@@ -1,22 +1,16 @@
 //! What goes wrong with a log, and what its user is told.
 
-#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
-
-#[path = "common/log.rs"]
-mod world;
-
-#[path = "bad_input/log.rs"]
-mod rows;
-
 use levada::{Job, Result};
-use world::World;
+
+use crate::log as rows;
+use crate::world::World;
 
 /// A job that goes wrong: its name, what is done to a good log before, the job, and what the message must hold.
-struct Row {
-    what: &'static str,
-    world: fn(&World),
-    job: fn(&Job) -> Result,
-    expected: &'static [&'static str],
+pub(crate) struct Row {
+    pub(crate) what: &'static str,
+    pub(crate) world: fn(&World),
+    pub(crate) job: fn(&Job) -> Result,
+    pub(crate) expected: &'static [&'static str],
 }
 
 #[test]
@@ -53,7 +47,7 @@ fn every_bad_input_fails_with_a_message_that_names_it() {
 
 #[test]
 fn there_are_enough_rows_and_the_documentation_has_them() {
-    let listed = include_str!("../../../docs/bad-input/log.md");
+    let listed = include_str!("../../../../../docs/bad-input/log.md");
     assert!(rows::ROWS.len() >= 20);
     for row in rows::ROWS {
         assert!(

@@ -1,5 +1,4 @@
 //! HTTP in and out: against scripted peers in the simulator's network, and through real sockets.
-#![cfg(feature = "http")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};

@@ -1,10 +1,5 @@
 //! What goes wrong with the disk under a job's checkpoints, and what its user is told.
 
-mod dense;
-
-#[path = "bad_input/checkpoints.rs"]
-mod rows;
-
 use std::time::Duration;
 
 use levada::prelude::*;
@@ -12,16 +7,17 @@ use levada::{CheckpointOptions, Event, Runner, StartAt};
 use levada_runtime::checkpoint::Purpose;
 use levada_testing::{Ledger, LedgerSink, MemoryDisk, Simulated, Simulation, ledger};
 
-use dense::dense;
+use crate::checkpoints as rows;
+use crate::dense::dense;
 
 const COUNT: u64 = 2_000;
 
 /// Something that is wrong with a disk, as in `docs/bad-input/checkpoints.md`.
-struct Row {
-    what: &'static str,
-    harm: fn(&MemoryDisk),
+pub(crate) struct Row {
+    pub(crate) what: &'static str,
+    pub(crate) harm: fn(&MemoryDisk),
     /// What the message says, all of it.
-    expected: &'static [&'static str],
+    pub(crate) expected: &'static [&'static str],
 }
 
 struct World {
@@ -182,7 +178,7 @@ fn two_jobs_cannot_share_a_directory() {
 
 #[test]
 fn the_documentation_has_every_row() {
-    let listed = include_str!("../../../docs/bad-input/checkpoints.md");
+    let listed = include_str!("../../../../../docs/bad-input/checkpoints.md");
     for row in rows::BEFORE.iter().chain(rows::WHILE) {
         assert!(
             listed.contains(&format!("| {} |", row.what)),

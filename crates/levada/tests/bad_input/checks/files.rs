@@ -1,8 +1,5 @@
 //! Files that are not what they should be, and what the user is told.
 
-#[path = "bad_input/files.rs"]
-mod bad_input;
-
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,7 +11,7 @@ use levada::{Environment, Error, Runner};
 use levada_core::disk::{Append, Disk, Kind, Lock, Metadata, ReadAt};
 use levada_testing::{Simulation, collect};
 
-use bad_input::{Row, rows};
+use crate::files::{Row, rows};
 
 /// Runs a row under a few seeds: the job must fail, and the message must hold everything that is expected, the name of the
 /// source and its line in the program.
@@ -237,7 +234,7 @@ fn a_watched_directory_that_disappears_fails_the_job() {
         let message = format!("{:?}", Error::Run(error));
         for part in [
             "`numbers`",
-            "bad_files.rs:",
+            "checks/files.rs:",
             "in cannot be watched: there is no such directory",
         ] {
             assert!(message.contains(part), "seed {seed}: {message}");

@@ -1,9 +1,5 @@
 //! Event time where splits, operators and silences meet: nothing is late that need not be, and nobody works in vain.
 
-#[path = "common/scripted.rs"]
-#[expect(dead_code, reason = "other tests use the rest of it")]
-mod scripted;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +11,7 @@ use levada_core::{BoxError, Moment};
 use levada_runtime::{Intake, Reader, ReaderContext, Source, SourceContext, Status};
 use levada_testing::{Harness, Simulation, collect};
 
-use scripted::{Act, Scripted};
+use crate::scripted::{Act, Scripted};
 
 fn records(times: impl IntoIterator<Item = i64>) -> Vec<Act> {
     times.into_iter().map(Act::Record).collect()

@@ -1,11 +1,9 @@
 //! The same job on worker threads, for every number of threads and subtasks.
 
-mod common;
-
 use levada::prelude::*;
 use levada::{BufferOptions, Outcome, Runner};
 
-use common::Everything;
+use crate::everything::Everything;
 
 #[test]
 fn every_number_of_threads_and_subtasks_gives_the_same_result() {

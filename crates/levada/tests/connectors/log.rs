@@ -1,12 +1,5 @@
 //! Jobs that write to a log and jobs that read from it, in the simulator.
 
-#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
-
-#[path = "common/reopening.rs"]
-mod reopening;
-#[path = "common/log.rs"]
-mod world;
-
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -17,8 +10,8 @@ use levada::prelude::*;
 use levada_core::sync::Mutex;
 use levada_testing::{campaign, collect};
 
-use reopening::Reopening;
-use world::{Bid, World, bids};
+use crate::reopening::Reopening;
+use crate::world::{Bid, World, bids};
 
 /// Records by partition, in order.
 fn by_partition(records: &[(u64, Bid)]) -> BTreeMap<u64, Vec<u64>> {

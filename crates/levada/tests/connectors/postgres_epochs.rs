@@ -1,9 +1,6 @@
 //! The PostgreSQL sink with epochs: every row once, also without a key, against a table in memory that loses connections.
 
-#![cfg(feature = "postgres")]
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
-
-mod postgres_model;
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -14,8 +11,9 @@ use levada::{BoxError, Drain, Environment, ReaderContext, Sink, SinkContext, Tim
 use levada_core::random::SplitMix64;
 use levada_core::{Origin, Wake};
 use levada_testing::Simulation;
-use postgres_model::{Model, column};
 use serde::Serialize;
+
+use crate::postgres_model::{Model, column};
 
 #[derive(Clone, Serialize)]
 struct Hit {

@@ -2,8 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
-mod dense;
-
 use std::time::Duration;
 
 use levada::prelude::*;
@@ -11,7 +9,7 @@ use levada::{CheckpointOptions, CheckpointSummary, Event, Runner, StartAt};
 use levada_runtime::checkpoint::Purpose;
 use levada_testing::{Ledger, LedgerSink, MemoryDisk, Run, Simulated, Simulation, ledger};
 
-use dense::dense;
+use crate::dense::dense;
 
 const COUNT: u64 = 4_000;
 

@@ -1,9 +1,6 @@
 //! The PostgreSQL sink under the simulator, against a table in memory that loses connections.
 
-#![cfg(feature = "postgres")]
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
-
-mod postgres_model;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -15,8 +12,9 @@ use levada::prelude::*;
 use levada::{Error, OnError};
 use levada_core::retry::Retry;
 use levada_testing::{Run, Simulation};
-use postgres_model::{Model, Row, column};
 use serde::{Deserialize, Serialize};
+
+use crate::postgres_model::{Model, Row, column};
 
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 struct Item {

@@ -1,11 +1,9 @@
 //! The same job under many seeds: every schedule gives the same result, and none gets stuck.
 
-mod common;
-
 use levada::prelude::*;
 use levada_testing::{Simulation, campaign, collect};
 
-use common::Everything;
+use crate::everything::Everything;
 
 #[test]
 fn a_thousand_seeds_give_the_same_result() {
