@@ -8,9 +8,7 @@ use levada::prelude::*;
 use levada_core::random::SplitMix64;
 use levada_testing::{Harness, Simulation};
 
-#[path = "joins/clocked.rs"]
 mod clocked;
-#[path = "joins/model.rs"]
 mod model;
 
 use model::{Event, Row, Rule, Script, Side};

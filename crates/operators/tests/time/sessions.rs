@@ -11,7 +11,6 @@ use levada_testing::{Harness, Simulation, collect};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-#[path = "sessions/model.rs"]
 mod model;
 
 use model::{Fired, Model};

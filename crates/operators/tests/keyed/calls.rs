@@ -224,7 +224,7 @@ where
         assert_eq!(running.now(), 0, "seed {seed}: futures end with the job");
         message = format!("{:?}", levada::Error::from(run.outcome.unwrap_err()));
         assert!(
-            message.contains("`calls` (crates/operators/tests/calls.rs:"),
+            message.contains("`calls` (crates/operators/tests/keyed/calls.rs:"),
             "{message}"
         );
     }

@@ -1,0 +1,5 @@
+//! Operators with state, and calls: saved, restored, cleared.
+
+mod calls;
+mod state;
+mod ttl;
