@@ -397,6 +397,24 @@ fn a_watched_pattern_may_match_nothing_at_first_and_csv_can_be_watched_too() {
     assert_eq!(valve.take(), [(1, 2)]);
 }
 
+#[test]
+fn a_disk_that_runs_full_leaves_no_part_behind() {
+    for seed in 0..20 {
+        let simulation = Simulation::new(seed);
+        simulation.disk().fill_after(5_000);
+        let run = simulation
+            .run(|job: &Job| {
+                job.source("numbers", iterator(0..10_000u64))
+                    .sink("out", files("out"));
+            })
+            .unwrap();
+        assert!(run.outcome.is_err());
+        let mut left = simulation.disk().paths();
+        left.retain(|path| !path.ends_with(".levada-lock"));
+        assert!(left.is_empty(), "seed {seed}: {left:?}");
+    }
+}
+
 #[cfg(feature = "compression")]
 mod compression {
     use super::*;

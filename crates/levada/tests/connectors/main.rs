@@ -8,6 +8,7 @@ mod futures;
 mod http;
 mod log;
 mod log_crash;
+mod log_retention;
 mod partitions;
 #[cfg(feature = "postgres")]
 mod postgres;
