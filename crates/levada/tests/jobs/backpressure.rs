@@ -91,10 +91,11 @@ fn sorted(mut rows: Vec<Row>) -> Vec<u64> {
 
 #[test]
 fn a_stopped_sink_stops_its_sources_and_everything_goes_on_when_it_does() {
-    const RECORDS: u64 = 3_000_000;
+    const RECORDS: u64 = 600_000;
     let (stopping, valve) = valve();
     let (other, collected) = collect();
     let handle = Runner::new()
+        .args(["--buffer-memory", "32MiB"])
         .parallelism(2)
         .threads(2)
         .start(move |job: &Job| build(job, RECORDS, stopping.clone(), other.clone()))
@@ -129,9 +130,14 @@ fn a_sink_a_hundred_times_too_slow_is_named() {
         .threads(2)
         .run(move |job: &Job| {
             let slow = for_each(|row: Row| {
-                // Some twenty microseconds: a record costs a tenth of one elsewhere.
+                // Some twenty microseconds, where a record costs a tenth of one elsewhere; a turn is slow without optimisation.
+                let turns = if cfg!(debug_assertions) {
+                    1_500
+                } else {
+                    20_000
+                };
                 std::hint::black_box(
-                    (0..20_000).fold(row.1, |sum, n| std::hint::black_box(sum ^ n)),
+                    (0..turns).fold(row.1, |sum, n| std::hint::black_box(sum ^ n)),
                 );
             });
             build(job, RECORDS, slow, other.clone());
