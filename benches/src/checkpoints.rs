@@ -191,7 +191,7 @@ fn with_state(keys: u64, count: usize) {
 
 /// From a failure to the first record after the restart, with so many keys.
 #[expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
-fn after_a_failure(keys: u64, runs: usize) {
+fn after_a_failure(keys: u64, parallelism: usize, runs: usize) {
     let mut times = Vec::new();
     for _ in 0..runs {
         let dir = tempfile::tempdir().expect("there is room for a directory");
@@ -209,6 +209,7 @@ fn after_a_failure(keys: u64, runs: usize) {
         );
         let (seen, time) = (Arc::clone(&done), Arc::clone(&clock));
         let handle = runner(options(dir.path(), Some(Duration::from_millis(100))))
+            .parallelism(parallelism)
             .start_at(StartAt::Beginning)
             .restart(Restart::Fixed {
                 delay: Duration::ZERO,
@@ -259,9 +260,73 @@ fn after_a_failure(keys: u64, runs: usize) {
     }
     times.sort_by(f64::total_cmp);
     println!(
-        "checkpoints, from a failure to the first record with {keys} keys: median {:.1} ms, most {:.1} ms (of {runs})",
+        "checkpoints, from a failure to the first record with {keys} keys in {parallelism} subtasks: median {:.1} ms, most {:.1} ms (of {runs})",
         times[times.len() / 2],
         times[times.len() - 1]
+    );
+}
+
+/// Latencies at the sink, in nanoseconds, over a run of some seconds: how many, p50, p99.9, the greatest.
+fn latency(every: Option<Duration>, keys: u64, seconds: u64) -> (levada::metrics::LatencyMetrics, u64) {
+    let dir = tempfile::tempdir().expect("there is room for a directory");
+    let mut options = options(dir.path(), Some(Duration::from_millis(100)));
+    options.every = every;
+    let handle = runner(options)
+        .throttle(300_000.0)
+        .buffer_timeout(Duration::from_millis(1))
+        .start(move |job: &Job| {
+            job.source("numbers", generator(|n| n))
+                .key_by(move |n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15) % keys)
+                .fold("bytes", |state: &mut (u64, [u64; 12]), n| {
+                    state.0 += 1;
+                    state.1[(*n % 12) as usize] = *n;
+                })
+                .sink("out", for_each(|_| {}));
+        })
+        .expect("the job starts");
+    assert!(
+        !handle.wait_for(Duration::from_secs(seconds)),
+        "the job goes on"
+    );
+    let metrics = handle.metrics();
+    handle.cancel();
+    let _ = handle.end();
+    let latency = metrics
+        .operators
+        .iter()
+        .find_map(|operator| operator.latency);
+    let taken = metrics.checkpoints.map_or(0, |of| of.completed);
+    (latency.expect("a sink has a latency"), taken)
+}
+
+/// The latency of records while checkpoints are taken all the time, against that without.
+#[expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
+pub(crate) fn run_latency(plan: &Plan) {
+    let (keys, seconds) = (100_000 / plan.share, 1 + 9 / plan.share);
+    let mut ratios = Vec::new();
+    for _ in 0..plan.runs.min(5) {
+        let (without, _) = latency(None, keys, seconds);
+        let (with, taken) = latency(Some(Duration::from_millis(20)), keys, seconds);
+        let text = |latency: levada::metrics::LatencyMetrics| {
+            let millis = |nanos| nanos as f64 / 1e6;
+            format!(
+                "p50 {:.2}, p99.9 {:.2}, max {:.2} ms",
+                millis(latency.p50),
+                millis(latency.p999),
+                millis(latency.max)
+            )
+        };
+        println!(
+            "latency, {keys} keys, 300,000 records/s: {} without checkpoints; {} with one every 20 ms ({taken} taken)",
+            text(without),
+            text(with)
+        );
+        ratios.push(with.p999 as f64 / without.p999 as f64);
+    }
+    ratios.sort_by(f64::total_cmp);
+    println!(
+        "latency, p99.9 with checkpoints against that without: median {:.2}",
+        ratios[ratios.len() / 2]
     );
 }
 
@@ -280,6 +345,8 @@ pub(crate) fn run(plan: &Plan) {
 }
 
 pub(crate) fn run_restarts(plan: &Plan) {
-    after_a_failure(1_000_000 / plan.share, plan.runs.min(5));
-    after_a_failure(1_000, plan.runs.min(5));
+    for parallelism in [1, 2] {
+        after_a_failure(1_000_000 / plan.share, parallelism, plan.runs.min(5));
+    }
+    after_a_failure(1_000, 1, plan.runs.min(5));
 }

@@ -55,6 +55,7 @@ const COMPARISONS: &[Comparison] = &[
     ("snapshot", snapshot::run),
     ("checkpoints", checkpoints::run),
     ("restarts", checkpoints::run_restarts),
+    ("latency", checkpoints::run_latency),
     ("words", words::run),
     ("formats", formats::run),
     ("calls", calls::run),
