@@ -14,6 +14,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::StateError;
+use crate::reader::ValueReader;
 use crate::saving::{KeyedState, Row, RowKind, Rows, Saving, show_entry};
 use crate::shards::{Cursor, Marks, Place, Shard, Shards};
 use entry::Entry;
@@ -50,6 +51,7 @@ pub struct KeyedTable<K, V> {
     entries: Shards<Entry<K, V>>,
     hasher: FixedState,
     saver: Saver<K, V>,
+    reader: ValueReader<V>,
 }
 
 impl<K: Key, V> KeyedTable<K, V> {
@@ -62,7 +64,14 @@ impl<K: Key, V> KeyedTable<K, V> {
             entries: Shards::new(),
             saver: Saver::new(hasher.clone()),
             hasher,
+            reader: ValueReader::default(),
         }
+    }
+
+    /// The table that reads the values of a snapshot so.
+    #[must_use]
+    pub fn reading(self, reader: ValueReader<V>) -> Self {
+        Self { reader, ..self }
     }
 
     /// The table whose rows in a snapshot begin with this number (i64), which whoever reads them takes off: one of several
@@ -364,7 +373,7 @@ impl<K: Key, V: Serialize + DeserializeOwned> KeyedState for KeyedTable<K, V> {
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
         let read = match row.kind {
             RowKind::Whole => codec::expect_end(row.bytes),
-            RowKind::Put => codec::decode(row.bytes).map(|(key, value)| {
+            RowKind::Put => self.reader.read_keyed(row.bytes).map(|(key, value)| {
                 self.put(key, value, row.group);
             }),
             RowKind::Delete => codec::decode(row.bytes).map(|key| {
