@@ -157,6 +157,13 @@ impl Snapshot {
         names.into_iter().map(String::as_str)
     }
 
+    /// Whether an operator has rows that are not kept by key.
+    #[must_use]
+    pub fn has_operator_rows(&self, operator: &str) -> bool {
+        let subtasks = self.operators.get(operator).into_iter().flatten();
+        subtasks.into_iter().any(|(_, rows)| !rows.is_empty())
+    }
+
     /// The groups of an operator with the sizes of their states in bytes.
     pub fn groups(&self, operator: &str) -> impl Iterator<Item = (KeyGroup, usize)> {
         let mut sizes = BTreeMap::new();

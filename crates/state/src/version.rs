@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use levada_core::codec;
 use serde::de::DeserializeOwned;
 
 use crate::reader::ValueReader;
-use crate::schema::TypeFields;
+use crate::schema::{Fields, TypeFields};
 
 /// The version of an operator's state, with the ways from older ones. Made by [`version`].
 pub struct StateVersion<S> {
@@ -19,7 +20,7 @@ pub struct StateVersion<S> {
 
 struct Migration<S> {
     /// What the state was.
-    old: fn() -> TypeFields,
+    old: Arc<dyn Fn() -> TypeFields + Send + Sync>,
     reader: ValueReader<S>,
 }
 
@@ -79,7 +80,7 @@ impl<S> StateVersion<S> {
             self.problem.get_or_insert(problem);
         }
         let migration = Migration {
-            old: TypeFields::of::<V>,
+            old: Arc::new(TypeFields::of::<V>),
             reader: ValueReader::new(move |bytes| Ok(migrate(codec::decode_next(bytes)?))),
         };
         if self.migrations.insert(older, migration).is_some() {
@@ -88,6 +89,33 @@ impl<S> StateVersion<S> {
             self.problem.get_or_insert(problem);
         }
         self
+    }
+
+    /// The same for state that is there or not.
+    #[must_use]
+    pub fn optional(self) -> StateVersion<Option<S>>
+    where
+        S: DeserializeOwned + 'static,
+    {
+        let migrations = self.migrations.into_iter().map(|(version, migration)| {
+            let Migration { old, reader } = migration;
+            let optional = Migration {
+                old: Arc::new(move || {
+                    let TypeFields { name, fields } = old();
+                    TypeFields {
+                        name: format!("core::option::Option<{name}>"),
+                        fields: Fields::Optional(Box::new(fields)),
+                    }
+                }),
+                reader: reader.within(ValueReader::read_option),
+            };
+            (version, optional)
+        });
+        StateVersion {
+            number: self.number,
+            migrations: migrations.collect(),
+            problem: self.problem,
+        }
     }
 
     /// What is wrong with it, if something is.
@@ -112,6 +140,25 @@ impl<S> StateVersion<S> {
             migrations: migrations
                 .map(|(version, migration)| (*version, (migration.old)()))
                 .collect(),
+        }
+    }
+}
+
+impl<S> Clone for StateVersion<S> {
+    fn clone(&self) -> Self {
+        Self {
+            number: self.number,
+            migrations: self.migrations.clone(),
+            problem: self.problem.clone(),
+        }
+    }
+}
+
+impl<S> Clone for Migration<S> {
+    fn clone(&self) -> Self {
+        Self {
+            old: Arc::clone(&self.old),
+            reader: self.reader.clone(),
         }
     }
 }
