@@ -146,6 +146,9 @@ pub struct EdgeEntry {
     /// The bytes of them.
     #[serde(default)]
     pub bytes: u64,
+    /// What each record is, with what it needs to find its way; none if it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<TypeEntry>,
 }
 
 /// A file of blocks.

@@ -12,7 +12,7 @@ use levada_runtime::{
     Blame, Downstream, Ending, Failure, KeyedRecord, Push, Read, Room, Signal, StateError, Subtask,
     Turn, Visitor,
 };
-use levada_state::{Cursor, KeyedTable};
+use levada_state::{Cursor, KEY, KeyedTable, StateFields, StateVersion, VALUE};
 
 use crate::aggregate::Accumulate;
 use crate::state_check;
@@ -27,18 +27,25 @@ pub(crate) enum Emission {
 }
 
 /// The node of a running operator.
-pub struct RunningNode<K, T, A> {
+pub struct RunningNode<K, T, A: Accumulate<T>> {
     accumulate: A,
     at_end: Arc<AtomicBool>,
+    version: StateVersion<A::Accumulator>,
     records: PhantomData<fn(K, T)>,
 }
 
-impl<K, T, A> RunningNode<K, T, A> {
-    /// A node that emits per record, unless `at_end` says otherwise when it is built.
-    pub fn new(accumulate: A, at_end: Arc<AtomicBool>) -> Self {
+impl<K, T, A: Accumulate<T>> RunningNode<K, T, A> {
+    /// A node that emits per record, unless `at_end` says otherwise when it is built, and whose accumulators have this
+    /// version.
+    pub fn new(
+        accumulate: A,
+        at_end: Arc<AtomicBool>,
+        version: StateVersion<A::Accumulator>,
+    ) -> Self {
         Self {
             accumulate,
             at_end,
+            version,
             records: PhantomData,
         }
     }
@@ -62,10 +69,18 @@ where
         } else {
             Emission::PerRecord
         };
-        let running = Running::<K, T, A, _>::new(self.accumulate.clone(), emission, subtask, next);
+        let mut running =
+            Running::<K, T, A, _>::new(self.accumulate.clone(), emission, subtask, next);
+        let reader = self.version.reader(subtask.saved_version());
+        running.table = running.table.reading(reader);
         Ok(Built::Read(AnyRead::new::<KeyedRecord<K, T>>(Box::new(
             running,
         ))))
+    }
+
+    fn state(&self) -> Option<StateFields> {
+        let state = StateFields::of_version(&self.version);
+        Some(state.with::<K>(KEY).with::<A::Accumulator>(VALUE))
     }
 }
 

@@ -14,7 +14,7 @@ mod sliced;
 mod slicing;
 mod trigger;
 
-pub use contents::{Aggregated, Applied, Contents, Emission, Folded};
+pub use contents::{Aggregated, Applied, Contents, Emission, Folded, Versioned};
 pub use joined::{Joined, Unmatched};
 pub use kind::{
     CountWindow, Global, NeverMerged, PanedKind, ProcessingTime, Session, SlicedKind, Sliding,

@@ -11,6 +11,7 @@
 
 pub(crate) mod block;
 mod export;
+mod manifest;
 mod options;
 pub(crate) mod order;
 mod participant;
@@ -18,12 +19,14 @@ mod restored;
 mod schedule;
 mod setup;
 mod summary;
+mod types;
 mod visitors;
 mod writer;
 
 pub(crate) use block::Outlet;
 pub use export::{Exported, export};
 pub use levada_checkpoint::BlockKind;
+pub(crate) use manifest::manifest_of;
 pub use options::{Allowed, CheckpointOptions, StartAt};
 pub(crate) use order::Mail;
 pub(crate) use participant::{Next, Passage};
@@ -31,9 +34,11 @@ pub use participant::{Participant, SavedByTask};
 pub(crate) use restored::Restore;
 pub use restored::Restored;
 pub use schedule::{Asked, Purpose};
-pub(crate) use schedule::{Decision, Schedule, TaskDuties, Tasks, template};
+pub(crate) use schedule::{Decision, Schedule, TaskDuties, Tasks};
 pub use setup::{CheckpointFailure, Setup, Start};
 pub use summary::{CheckpointMetrics, CheckpointSummary};
+pub use types::Mismatch;
+pub(crate) use types::saved_version;
 pub use visitors::ChannelName;
 pub(crate) use visitors::{Begin, Held, number};
 pub use writer::CheckpointWriter;

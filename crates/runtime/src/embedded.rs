@@ -297,6 +297,7 @@ impl Supervisor {
             from,
             setup,
             self.options.allowed,
+            &self.program,
             &self.plan,
             &self.environment,
         )?;

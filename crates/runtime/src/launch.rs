@@ -10,14 +10,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use levada_checkpoint::{EdgeEntry, JobEntry, Manifest, OperatorEntry, OperatorKind};
 use levada_core::{Origin, Wake};
 use levada_graph::{EdgeId, NodeId, NodeKind, Pattern, Plan, Stage as PlannedStage, StageId};
 use levada_network::{Budget, OutboxOptions};
 
 use crate::checkpoint::{
     Allowed, ChannelName, CheckpointOptions, CheckpointWriter, Mail, Outlet, Participant, Restore,
-    Restored, Schedule as CheckpointSchedule, Setup, StartAt, TaskDuties, number, template,
+    Restored, Schedule as CheckpointSchedule, Setup, StartAt, TaskDuties, manifest_of, number,
 };
 use crate::coordinator::Coordinator;
 use crate::environment::Environment;
@@ -180,7 +179,7 @@ pub fn launch(
             task_duties(plan, stages.iter().map(|built| built.duties)),
             Manifest {
                 table_seed: Some(format!("{table_seed:016x}")),
-                ..manifest_of(plan, &run, attempt.number)
+                ..manifest_of(program, plan, &run, attempt.number)
             },
             attempt.restored.as_ref().map(|of| of.manifest().number),
             environment.clock.now(),
@@ -228,48 +227,6 @@ pub fn launch(
         registry,
         writer,
     })
-}
-
-/// What checkpoints are of.
-fn manifest_of(plan: &Plan, run: &str, attempt: u32) -> Manifest {
-    let graph = plan.graph();
-    let named = graph.nodes().filter(|node| graph.node(*node).is_named());
-    let operators = named.map(|id| {
-        let node = graph.node(id);
-        OperatorEntry {
-            name: node.origin.name().to_owned(),
-            kind: match node.kind {
-                NodeKind::Source => OperatorKind::Source,
-                NodeKind::Sink => OperatorKind::Sink,
-                NodeKind::Operator | NodeKind::Steps | NodeKind::Relay => OperatorKind::Operator,
-            },
-            parallelism: number(plan.node(id).parallelism),
-            state: None,
-            finished: Vec::new(),
-            watermark: None,
-            keyed_rows: 0,
-            keyed_bytes: 0,
-        }
-    });
-    let edges = plan.exchanges().iter().map(|exchange| EdgeEntry {
-        name: plan.edge_name(exchange.edge).to_owned(),
-        producers: number(exchange.producers),
-        consumers: number(exchange.consumers),
-        records: 0,
-        bytes: 0,
-    });
-    let job = JobEntry {
-        name: String::new(),
-        fingerprint: format!("{:016x}", plan.fingerprint()),
-    };
-    template(
-        job,
-        run,
-        attempt,
-        plan.options().key_groups.count(),
-        operators.collect(),
-        edges.collect(),
-    )
 }
 
 /// What each task has to do with checkpoints; the operators are numbered as in the manifest.

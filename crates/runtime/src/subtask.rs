@@ -6,7 +6,7 @@ use std::sync::Arc;
 use levada_core::{KeyGroups, Origin, Wake};
 use levada_network::Budget;
 
-use crate::checkpoint::Restored;
+use crate::checkpoint::{Restored, saved_version};
 use crate::environment::Environment;
 use crate::metrics::OperatorCounters;
 use crate::metrics::user::{SubtaskMetrics, UserMetrics};
@@ -52,6 +52,13 @@ impl Subtask {
     #[must_use]
     pub fn owned_groups(&self) -> Range<u16> {
         self.key_groups.owned_by(self.index, self.parallelism)
+    }
+
+    /// The version of the operator's state in the checkpoint that the job goes on from; none if it begins without.
+    #[must_use]
+    pub fn saved_version(&self) -> Option<u32> {
+        let restored = self.restored.as_ref()?;
+        saved_version(restored.manifest(), self.operator.name())
     }
 
     /// A place for what a closure emits without room.

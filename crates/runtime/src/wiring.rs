@@ -16,7 +16,7 @@ use std::sync::{Arc, OnceLock};
 use levada_core::{Origin, Wake};
 use levada_graph::{EdgeId, Exchange, NodeId};
 use levada_network::{ChannelGauge, EdgeGauge, OutboxOptions};
-use levada_state::StateError;
+use levada_state::{StateError, StateFields, TypeFields};
 
 use crate::checkpoint::ChannelName;
 use crate::error::Failure;
@@ -73,6 +73,11 @@ pub trait NodeFactory: Send + Sync {
     fn recover(&self, subtask: &Subtask, prepared: &[&[u8]]) -> Result<(), Failure> {
         let _ = (subtask, prepared);
         Ok(())
+    }
+
+    /// What its state looks like; none if it has none of a type that the program gives it.
+    fn state(&self) -> Option<StateFields> {
+        None
     }
 
     /// Whether it keeps something once every sink has committed: see [`Source::commits`](crate::Source::commits).
@@ -132,6 +137,9 @@ pub trait EdgeFactory: Send + Sync {
 
     /// How to clone a record, if the exchange copies records.
     fn clone_record(&self) -> Option<AnyClone>;
+
+    /// What is on the channels of the exchange, if it is one.
+    fn record(&self) -> TypeFields;
 }
 
 /// The channels of an exchange.

@@ -151,6 +151,7 @@ impl Simulation {
             &options.from,
             setup.as_deref(),
             options.allowed,
+            &program,
             &plan,
             &environment,
         );

@@ -133,6 +133,7 @@ pub fn manifest(number: u64, files: Vec<FileEntry>) -> Manifest {
             consumers: 2,
             records: 3,
             bytes: 64,
+            record: None,
         }],
         files,
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use levada_core::{BoxError, Exchange, OnError};
 use levada_runtime::wiring::{AnyPush, Built, Head, NodeFactory, Shared};
 use levada_runtime::{Failure, Step, Subtask, blaming};
+use levada_state::StateFields;
 
 use crate::call::attempts::Call;
 use crate::call::operator::{Calling, Conclude, as_result, or_policy};
@@ -109,5 +110,9 @@ where
             next,
         );
         Ok(Built::Push(H::erase(self.steps.attach(subtask, calling))))
+    }
+
+    fn state(&self) -> Option<StateFields> {
+        Some(StateFields::new().with::<T>("record"))
     }
 }

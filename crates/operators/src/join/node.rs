@@ -6,6 +6,7 @@ use std::sync::Arc;
 use levada_core::{Exchange, Key};
 use levada_runtime::wiring::{AnyPush, AnyRead, Built, NodeFactory, Shared};
 use levada_runtime::{Failure, KeyedRecord, Subtask, Two};
+use levada_state::{KEY, StateFields};
 
 use crate::join::operator::Join;
 use crate::join::rule::Rule;
@@ -49,5 +50,10 @@ where
         Ok(Built::Read(AnyRead::new::<
             Two<KeyedRecord<K, A>, KeyedRecord<K, B>>,
         >(Box::new(join))))
+    }
+
+    fn state(&self) -> Option<StateFields> {
+        let state = StateFields::new().with::<K>(KEY).with::<R::Stamp>("time");
+        Some(state.with::<A>("first").with::<B>("second"))
     }
 }

@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 
-use levada_core::{Key, KeyGroup, Moment, State, Timestamp};
-use levada_state::{DueQueue, KeyedTable, Place};
+use levada_core::{Key, KeyGroup, Moment, State, Timestamp, codec};
+use levada_state::{DueQueue, KeyedTable, Place, ValueReader};
 use serde::{Deserialize, Serialize};
 
 use crate::ttl::Ttl;
@@ -36,6 +36,20 @@ pub(crate) struct Dated<S> {
     #[serde(skip, default = "nowhere")]
     entered: Timestamp,
     value: S,
+}
+
+impl<S: State> Dated<S> {
+    /// Reads states so, with their last uses as the codec writes them.
+    pub(crate) fn reader(states: &ValueReader<S>) -> ValueReader<Self> {
+        states.within(|states, bytes| {
+            Ok(Self {
+                used: codec::decode_next(bytes)?,
+                read: never(),
+                entered: nowhere(),
+                value: states.read(bytes)?,
+            })
+        })
+    }
 }
 
 fn nowhere() -> Timestamp {

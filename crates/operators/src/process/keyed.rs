@@ -7,10 +7,12 @@ use std::{fmt, panic};
 use levada_core::key::KeyError;
 use levada_core::{BoxError, Key, KeyGroup, KeyGroups, Moment, Origin, State, Timestamp};
 use levada_runtime::{Room, StateError, Subtask, Turn, Visitor};
-use levada_state::{KeyedState, KeyedTable, Parts, Place, Row, Rows, Saving};
+use levada_state::{
+    KeyedState, KeyedTable, Parts, Place, Row, Rows, Saving, StateVersion, ValueReader,
+};
 
 use crate::process::Timer;
-use crate::process::dated::{DatedTable, Use};
+use crate::process::dated::{Dated, DatedTable, Use};
 use crate::process::times::Times;
 use crate::state_check::{self, CannotBeKept};
 use crate::ttl::Ttl;
@@ -49,22 +51,30 @@ const SWEEP_PAUSE: Duration = Duration::from_millis(100);
 
 impl<K: Key, S: State> KeyedValues<K, S> {
     /// The values of the keys that a subtask owns.
-    pub(crate) fn owned(ttl: Option<Ttl>, subtask: &Subtask) -> Self {
-        Self::new(subtask.owned_groups(), true, ttl, subtask)
+    pub(crate) fn owned(ttl: Option<Ttl>, version: &StateVersion<S>, subtask: &Subtask) -> Self {
+        let reader = version.reader(subtask.saved_version());
+        Self::new(subtask.owned_groups(), true, ttl, reader, subtask)
     }
 
     /// Values of any keys, for an operator that has no keyed input.
     pub(crate) fn any(subtask: &Subtask) -> Self {
-        Self::new(0..subtask.key_groups.count(), false, None, subtask)
+        let owned = 0..subtask.key_groups.count();
+        Self::new(owned, false, None, ValueReader::default(), subtask)
     }
 
-    fn new(owned: Range<u16>, keyed: bool, ttl: Option<Ttl>, subtask: &Subtask) -> Self {
+    fn new(
+        owned: Range<u16>,
+        keyed: bool,
+        ttl: Option<Ttl>,
+        reader: ValueReader<S>,
+        subtask: &Subtask,
+    ) -> Self {
         let times = Times::new(owned.clone(), subtask);
         let seed = subtask.table_seed;
         let entries = match ttl {
-            None => Entries::Kept(KeyedTable::new(owned, seed)),
+            None => Entries::Kept(KeyedTable::new(owned, seed).reading(reader)),
             Some(ttl) => {
-                let table = KeyedTable::new(owned, seed);
+                let table = KeyedTable::new(owned, seed).reading(Dated::reader(&reader));
                 Entries::Dated(Box::new(DatedTable::new(table, ttl)))
             }
         };

@@ -11,7 +11,6 @@ use crate::process::outputs::Outputs;
 use crate::process::shared::SharedValue;
 use crate::process::side::AnyPort;
 use crate::process::{OpenContext, Timer};
-use crate::ttl::Ttl;
 
 /// What the kinds of processes have in common: one or two inputs, a state per key, perhaps one that all subtasks share.
 pub trait Logic: Clone + Send + 'static {
@@ -74,7 +73,7 @@ impl<L: Logic> Processing<L> {
         mut logic: L,
         subtask: &Subtask,
         owner: u32,
-        ttl: Option<Ttl>,
+        values: KeyedValues<L::Key, L::State>,
         main: Box<dyn Push<L::Out>>,
         sides: Vec<Box<dyn AnyPort>>,
     ) -> Result<Self, Failure> {
@@ -87,11 +86,7 @@ impl<L: Logic> Processing<L> {
         blaming(&subtask.operator, || logic.open(&context))?;
         Ok(Self {
             logic,
-            values: if L::KEYED {
-                KeyedValues::owned(ttl, subtask)
-            } else {
-                KeyedValues::any(subtask)
-            },
+            values,
             shared: SharedValue::new(subtask),
             outputs: Outputs::new(main, sides, owner, subtask),
             passing: None,

@@ -4,6 +4,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use levada_core::{Exchange, Key, Span, State};
+use levada_state::StateVersion;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +36,11 @@ pub trait Contents<K, T>: Clone + Send + Sync + 'static {
 
     /// The next result of a window, and moves on; none if there is no other.
     fn next(&self, emission: &mut Emission<K, Self::Accumulator>) -> Option<Self::Out>;
+
+    /// The version of the accumulators.
+    fn version(&self) -> StateVersion<Self::Accumulator> {
+        StateVersion::default()
+    }
 }
 
 /// A key's window that fires.
@@ -102,6 +108,56 @@ impl<K: Key, T, A: Aggregate<T>> Contents<K, T> for Aggregated<A> {
     #[inline]
     fn next(&self, emission: &mut Emission<K, A::Accumulator>) -> Option<Self::Out> {
         emission.once(|_, _, accumulator| self.0.finish(accumulator))
+    }
+}
+
+/// Contents whose accumulators have a version.
+#[derive(Clone, Debug)]
+pub struct Versioned<C, A> {
+    contents: C,
+    version: StateVersion<A>,
+}
+
+impl<C, A> Versioned<C, A> {
+    /// These contents with accumulators of this version.
+    pub fn new(contents: C, version: StateVersion<A>) -> Self {
+        Self { contents, version }
+    }
+}
+
+impl<K, T, C, A> Contents<K, T> for Versioned<C, A>
+where
+    C: Contents<K, T, Accumulator = A>,
+    A: Clone + Serialize + DeserializeOwned + Send + 'static,
+{
+    type Accumulator = A;
+    type Out = C::Out;
+
+    #[inline]
+    fn create(&self) -> A {
+        self.contents.create()
+    }
+
+    #[inline]
+    fn add(&self, accumulator: &mut A, record: &T) {
+        self.contents.add(accumulator, record);
+    }
+
+    fn records(&self, record: &T) -> u64 {
+        self.contents.records(record)
+    }
+
+    fn merge(&self, into: &mut A, other: A) {
+        self.contents.merge(into, other);
+    }
+
+    #[inline]
+    fn next(&self, emission: &mut Emission<K, A>) -> Option<C::Out> {
+        self.contents.next(emission)
+    }
+
+    fn version(&self) -> StateVersion<A> {
+        self.version.clone()
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use levada_core::codec::{self, CodecError};
 use levada_core::{KeyGroup, Origin};
 use levada_runtime::{Blame, Room, Turn};
-use levada_state::{StateError, write_rows};
+use levada_state::{StateError, ValueReader, write_rows};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,16 +25,24 @@ pub(crate) enum Looked<T> {
 
 /// Windows that have fired and whose results have not all been emitted, in their order. There is one at most, except after a
 /// restore and where one call makes several fire.
-pub(crate) struct Emissions<K, A>(VecDeque<(KeyGroup, Emission<K, A>)>);
+pub(crate) struct Emissions<K, A> {
+    waiting: VecDeque<(KeyGroup, Emission<K, A>)>,
+    reader: ValueReader<A>,
+}
 
 impl<K, A> Emissions<K, A> {
+    /// Accumulators in a snapshot are read so.
+    pub(crate) fn set_reader(&mut self, reader: ValueReader<A>) {
+        self.reader = reader;
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.waiting.is_empty()
     }
 
     /// Adds one that waits for its turn.
     pub(crate) fn add(&mut self, group: KeyGroup, emission: Emission<K, A>) {
-        self.0.push_back((group, emission));
+        self.waiting.push_back((group, emission));
     }
 
     /// Emits what waits, until there is no room or it is time to let others run.
@@ -48,10 +56,10 @@ impl<K, A> Emissions<K, A> {
     where
         C: Contents<K, T, Accumulator = A>,
     {
-        while let Some((_, emission)) = self.0.front_mut() {
+        while let Some((_, emission)) = self.waiting.front_mut() {
             let room = emit(contents, emission, operator, outputs, turn);
             if emission.is_over() {
-                self.0.pop_front();
+                self.waiting.pop_front();
             }
             if room.is_full() {
                 return Room::Full;
@@ -82,7 +90,10 @@ impl<K, A> Emissions<K, A> {
 
 impl<K, A> Default for Emissions<K, A> {
     fn default() -> Self {
-        Self(VecDeque::new())
+        Self {
+            waiting: VecDeque::new(),
+            reader: ValueReader::default(),
+        }
     }
 }
 
@@ -94,7 +105,7 @@ impl<K: Serialize + DeserializeOwned, A: Serialize + DeserializeOwned> Emissions
         groups: &mut [Vec<u8>],
     ) -> Result<(), StateError> {
         write_rows(owned, groups, |add| {
-            let mut emissions = self.0.iter();
+            let mut emissions = self.waiting.iter();
             emissions.try_for_each(|(group, emission)| {
                 add(*group, &|bytes| codec::encode(emission, bytes))
             })
@@ -104,7 +115,13 @@ impl<K: Serialize + DeserializeOwned, A: Serialize + DeserializeOwned> Emissions
     /// Reads those of a group, from the beginning of `bytes`, and moves past them.
     pub(crate) fn read(&mut self, group: KeyGroup, bytes: &mut &[u8]) -> Result<(), CodecError> {
         for _ in 0..codec::decode_next::<u64>(bytes)? {
-            self.add(group, codec::decode_next(bytes)?);
+            let emission = Emission {
+                key: codec::decode_next(bytes)?,
+                span: codec::decode_next(bytes)?,
+                accumulator: self.reader.read_option(bytes)?,
+                position: codec::decode_next(bytes)?,
+            };
+            self.add(group, emission);
         }
         Ok(())
     }

@@ -235,7 +235,9 @@ where
     WindowNode::<K, T, C, _>::new(
         contents,
         options,
-        move |making: Making<'_, T, C, C::Out>| Sliced::<K, T, C>::new(slicing, making),
+        move |making: Making<'_, T, C, C::Accumulator, C::Out>| {
+            Sliced::<K, T, C>::new(slicing, making)
+        },
     )
 }
 

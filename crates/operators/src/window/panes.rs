@@ -48,17 +48,22 @@ where
     C: Contents<K, T>,
     R: Trigger<T>,
 {
-    pub(crate) fn new(assigner: Assigner, trigger: R, making: Making<'_, T, C, C::Out>) -> Self {
+    pub(crate) fn new(
+        assigner: Assigner,
+        trigger: R,
+        making: Making<'_, T, C, C::Accumulator, C::Out>,
+    ) -> Self {
         let Making {
             contents,
             options,
             subtask,
             main,
             sides,
+            reader,
         } = making;
         let lateness = options.lateness;
         Self {
-            gathering: Gathering::new(assigner, trigger, contents, lateness, subtask),
+            gathering: Gathering::new(assigner, trigger, contents, lateness, reader, subtask),
             passing: None,
             checked: false,
             operator: subtask.operator.clone(),

@@ -44,13 +44,14 @@ where
     T: Exchange,
     C: Contents<K, T>,
 {
-    pub(crate) fn new(gap: i64, making: Making<'_, T, C, C::Out>) -> Self {
+    pub(crate) fn new(gap: i64, making: Making<'_, T, C, C::Accumulator, C::Out>) -> Self {
         let Making {
             contents,
             options,
             subtask,
             main,
             sides,
+            reader,
         } = making;
         Self {
             state: SessionState::new(
@@ -58,7 +59,8 @@ where
                 options.lateness,
                 subtask.owned_groups(),
                 subtask.table_seed,
-            ),
+            )
+            .reading(reader),
             contents,
             checked: false,
             operator: subtask.operator.clone(),

@@ -65,13 +65,14 @@ where
     T: Exchange,
     C: Contents<K, T>,
 {
-    pub(crate) fn new(slicing: Slicing, making: Making<'_, T, C, C::Out>) -> Self {
+    pub(crate) fn new(slicing: Slicing, making: Making<'_, T, C, C::Accumulator, C::Out>) -> Self {
         let Making {
             contents,
             options,
             subtask,
             main,
             sides,
+            reader,
         } = making;
         let owner = options.owner();
         Self {
@@ -80,7 +81,8 @@ where
                 options.lateness,
                 subtask.owned_groups(),
                 subtask.table_seed,
-            ),
+            )
+            .reading(reader),
             contents,
             options,
             hot: Hot::NONE,

@@ -10,8 +10,9 @@ use levada_state::{KeyedState, Row, RowKind, Rows, Saving, StateError, rows_in};
 
 use crate::checkpoint::restored::Restored;
 use crate::checkpoint::setup::CheckpointFailure;
+use crate::checkpoint::types;
 use crate::environment::Environment;
-use crate::error::{Error, Failure, guarded};
+use crate::error::{Blame, Error, Failure, guarded};
 use crate::metrics::OperatorCounters;
 use crate::push::Visitor;
 use crate::subtask::Subtask;
@@ -58,6 +59,7 @@ pub fn export(
     };
     let manifest = manifest.map_err(CheckpointFailure::from)?;
     let restored = Restored::load(&archive, manifest).map_err(CheckpointFailure::from)?;
+    types::compare(&restored, program, plan).map_err(CheckpointFailure::Types)?;
     for node in plan.graph().nodes() {
         if plan.graph().node(node).kind == NodeKind::Operator {
             export_node(program, plan, environment, node, &restored, take)?;
@@ -71,11 +73,11 @@ fn export_node(
     plan: &Plan,
     environment: &Environment,
     node: NodeId,
-    restored: &Restored,
+    restored: &Arc<Restored>,
     take: &mut dyn FnMut(Exported),
 ) -> Result<(), Error> {
     let spec = plan.graph().node(node);
-    let subtask = alone(program, plan, environment, &spec.origin);
+    let subtask = alone(program, plan, environment, restored, &spec.origin);
     let factory = &program.nodes[node.0 as usize];
     let outputs: Vec<AnyPush> = (0..spec.outputs.len())
         .map(|output| program.outputs[&(node, output)].discard())
@@ -85,16 +87,25 @@ fn export_node(
         factory.build(&subtask, &shared, outputs)
     })?;
     let mut export = Export { restored, take };
-    let visited = match built {
-        Built::Head(_) => Ok(()),
-        Built::Push(mut chain) => chain.visit(&mut export),
-        Built::Read(mut chain) => chain.visit(&mut export),
-    };
-    visited.map_err(|error| Failure::error(spec.origin.clone(), error.into()).into())
+    let visited = guarded(&spec.origin, || {
+        let visited = match built {
+            Built::Head(_) => Ok(()),
+            Built::Push(mut chain) => chain.visit(&mut export),
+            Built::Read(mut chain) => chain.visit(&mut export),
+        };
+        visited.map_err(|error| Failure::error(spec.origin.clone(), error.into()))
+    });
+    Ok(visited?)
 }
 
 /// The one subtask of an operator, which owns all key groups.
-fn alone(program: &Program, plan: &Plan, environment: &Environment, operator: &Origin) -> Subtask {
+fn alone(
+    program: &Program,
+    plan: &Plan,
+    environment: &Environment,
+    restored: &Arc<Restored>,
+    operator: &Origin,
+) -> Subtask {
     Subtask {
         operator: operator.clone(),
         index: 0,
@@ -107,7 +118,7 @@ fn alone(program: &Program, plan: &Plan, environment: &Environment, operator: &O
         crosses_exchange: false,
         knows_splits: false,
         run: Arc::from("0000000000000000"),
-        restored: None,
+        restored: Some(Arc::clone(restored)),
         user: program.user.clone(),
         budget: Arc::new(Budget::new(0)),
         overdraft_bytes_max: 0,
@@ -129,7 +140,10 @@ struct Export<'a> {
 
 impl Visitor for Export<'_> {
     fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError> {
-        self.restored.read_keyed(operator.name(), state)?;
+        let blame = Blame::on(operator);
+        let read = self.restored.read_keyed(operator.name(), state);
+        blame.lift();
+        read?;
         let mut rows = Rows::with_room(usize::MAX);
         let saving = Saving {
             checkpoint: 1,

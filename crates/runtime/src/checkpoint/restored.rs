@@ -12,6 +12,7 @@ use levada_core::codec;
 use levada_core::{BoxError, KeyGroups, Origin};
 use levada_state::{KeyedState, OperatorState, RowLog, Snapshot, StateError};
 
+use crate::error::Blame;
 use crate::push::Visitor;
 use crate::stage::Replays;
 use channels::Channels;
@@ -244,11 +245,17 @@ pub(crate) struct Restore<'a> {
     pub(crate) restored: &'a Restored,
     /// Records that are replayed.
     pub(crate) in_flight: u64,
+    /// The operator whose state could not be read.
+    pub(crate) failed: Option<Origin>,
 }
 
 impl Visitor for Restore<'_> {
     fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError> {
-        self.restored.read_keyed(operator.name(), state)
+        // It may be that a closure of the user's turns a value of before into one of now.
+        let blame = Blame::on(operator);
+        let read = self.restored.read_keyed(operator.name(), state);
+        blame.lift();
+        read.inspect_err(|_| self.failed = Some(operator.clone()))
     }
 
     fn operator(
@@ -258,9 +265,9 @@ impl Visitor for Restore<'_> {
         parallelism: usize,
         state: &mut dyn OperatorState,
     ) -> Result<(), StateError> {
-        self.restored
-            .state
-            .read_operator(operator.name(), subtask, parallelism, state)
+        let state_of = &self.restored.state;
+        let read = state_of.read_operator(operator.name(), subtask, parallelism, state);
+        read.inspect_err(|_| self.failed = Some(operator.clone()))
     }
 
     fn replay(&mut self, replay: &mut dyn Replays) -> Result<(), StateError> {

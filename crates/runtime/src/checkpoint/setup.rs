@@ -10,7 +10,9 @@ use levada_graph::Plan;
 
 use crate::checkpoint::options::{Allowed, CheckpointOptions, StartAt};
 use crate::checkpoint::restored::Restored;
+use crate::checkpoint::types::{self, Mismatch};
 use crate::environment::Environment;
+use crate::wiring::Program;
 
 /// The directory of a job's checkpoints, locked for as long as this lives: over all attempts of a run.
 pub struct Setup {
@@ -93,12 +95,13 @@ impl Start {
     /// Finds the checkpoint that a job is to go on from, and reads it.
     ///
     /// # Errors
-    /// If there is none at the path, it is damaged, it is of other key groups, it has state that the job would drop, or the job
-    /// would repeat output that has been committed.
+    /// If there is none at the path, it is damaged, it is of other key groups, it has state that the job would drop or cannot
+    /// read, or the job would repeat output that has been committed.
     pub fn find(
         from: &StartAt,
         setup: Option<&Setup>,
         allowed: Allowed,
+        program: &Program,
         plan: &Plan,
         environment: &Environment,
     ) -> Result<Self, CheckpointFailure> {
@@ -147,6 +150,7 @@ impl Start {
         if !names.dropped.is_empty() && !allowed.dropped {
             return Err(CheckpointFailure::Dropped(names));
         }
+        types::compare(&restored, program, plan).map_err(CheckpointFailure::Types)?;
         start.remarks.push(format!(
             "goes on from checkpoint {} of {}: {names}; {} records were in flight",
             manifest.number,
@@ -292,6 +296,8 @@ pub enum CheckpointFailure {
     },
     /// The job does not have all operators of which there is state.
     Dropped(Names),
+    /// State, or records in flight, look different than those of the job.
+    Types(Vec<Mismatch>),
 }
 
 impl From<CheckpointError> for CheckpointFailure {
@@ -327,6 +333,10 @@ impl fmt::Display for CheckpointFailure {
                 f,
                 "the checkpoint has state that the job would drop, which `--allow-dropped` allows; {names}"
             ),
+            Self::Types(mismatches) => {
+                let mismatches: Vec<_> = mismatches.iter().map(Mismatch::to_string).collect();
+                f.write_str(&mismatches.join(". Also, "))
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use levada_graph::{Exchange, Pattern};
 use levada_network::{
     ByGroup, Gate, HasKeyGroup, OneRoute, Outbox, Port, RoundRobin, Routing, Shuffled,
 };
+use levada_state::TypeFields;
 
 use crate::error::Blame;
 use crate::stage::{EdgeInput, Elided, InboxStage, Input, Lend, Replay, Sender, Stage};
@@ -124,6 +125,10 @@ where
     fn clone_record(&self) -> Option<AnyClone> {
         self.clone.map(AnyClone::new::<S::Out>)
     }
+
+    fn record(&self) -> TypeFields {
+        TypeFields::of::<S::Out>()
+    }
 }
 
 /// To the subtask that the program chooses.
@@ -200,6 +205,10 @@ where
     fn clone_record(&self) -> Option<AnyClone> {
         None
     }
+
+    fn record(&self) -> TypeFields {
+        TypeFields::of::<S::Out>()
+    }
 }
 
 /// An edge that goes on where another one would end: steps whose types that one does not know.
@@ -250,6 +259,10 @@ impl EdgeFactory for LongerEdge {
 
     fn clone_record(&self) -> Option<AnyClone> {
         self.second.clone_record()
+    }
+
+    fn record(&self) -> TypeFields {
+        self.second.record()
     }
 }
 

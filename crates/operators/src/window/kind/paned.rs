@@ -33,10 +33,11 @@ where
     WindowNode::<K, T, C, _>::new(
         contents,
         options,
-        move |making: Making<'_, T, C, C::Out>| {
+        move |making: Making<'_, T, C, C::Accumulator, C::Out>| {
             Panes::<K, T, C, R>::new(assigner, trigger.clone(), making)
         },
     )
+    .with_trigger::<R::State>()
 }
 
 /// Windows that fire by a trigger. Made by `Windowed::trigger`.

@@ -68,7 +68,9 @@ impl WindowKind for Session {
         WindowNode::<K, T, C, _>::new(
             contents,
             options,
-            move |making: Making<'_, T, C, C::Out>| Sessions::<K, T, C>::new(self.gap, making),
+            move |making: Making<'_, T, C, C::Accumulator, C::Out>| {
+                Sessions::<K, T, C>::new(self.gap, making)
+            },
         )
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use levada_core::key::KeyError;
 use levada_core::{Clock, Exchange, Key, KeyGroup, Span, Timestamp};
 use levada_runtime::{KeyedRecord, Subtask};
+use levada_state::ValueReader;
 
 use crate::process::Timer;
 use crate::window::contents::{Contents, Emission};
@@ -41,12 +42,13 @@ where
         trigger: R,
         contents: C,
         lateness: i64,
+        reader: ValueReader<C::Accumulator>,
         subtask: &Subtask,
     ) -> Self {
         Self {
             assigner,
             trigger,
-            state: PaneState::new(subtask),
+            state: PaneState::new(subtask).reading(reader),
             contents,
             lateness,
             spans: Vec::new(),

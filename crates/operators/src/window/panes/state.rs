@@ -6,7 +6,7 @@ use std::ops::Range;
 use levada_core::codec;
 use levada_core::{Key, KeyGroup, Span, Timestamp};
 use levada_runtime::{StateError, Subtask};
-use levada_state::{DueQueue, KeyedState, KeyedTable, Parts, WholeState};
+use levada_state::{DueQueue, KeyedState, KeyedTable, Parts, ValueReader, WholeState, read_list};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -56,6 +56,25 @@ impl<A, S> KeyPanes<A, S> {
         }
     }
 
+    /// Reads accumulators so, and the rest as the codec writes it.
+    fn reader(accumulators: &ValueReader<A>) -> ValueReader<Self>
+    where
+        A: DeserializeOwned + 'static,
+        S: DeserializeOwned,
+    {
+        accumulators.within(|accumulators, bytes| {
+            let panes = read_list(bytes, |bytes| {
+                Ok(Pane {
+                    span: codec::decode_next(bytes)?,
+                    accumulator: accumulators.read_option(bytes)?,
+                    later: Vec::new(),
+                    state: codec::decode_next(bytes)?,
+                })
+            })?;
+            Ok(Self { panes, due: None })
+        })
+    }
+
     /// Where a window is to be made, and how many from there on become part of it, if windows are merged.
     pub(crate) fn make_room(&self, span: Span, merges: bool) -> (usize, usize) {
         let place = (self.panes).partition_point(|pane| pane.span.start < span.start);
@@ -96,6 +115,17 @@ impl<K: Key, A, S> PaneState<K, A, S> {
                 is_restored: false,
             },
         }
+    }
+
+    /// Accumulators in a snapshot are read so.
+    pub(crate) fn reading(mut self, reader: ValueReader<A>) -> Self
+    where
+        A: DeserializeOwned + 'static,
+        S: DeserializeOwned,
+    {
+        self.table = self.table.reading(KeyPanes::reader(&reader));
+        self.emitting.emissions.set_reader(reader);
+        self
     }
 
     /// Looks at state that has been read; false if none has. `end` says when a window is forgotten, if it is.

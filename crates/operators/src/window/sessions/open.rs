@@ -2,7 +2,9 @@
 
 use std::{mem, slice};
 
-use levada_core::{Span, Timestamp};
+use levada_core::{Span, Timestamp, codec};
+use levada_state::{ValueReader, read_list};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A session that may get records.
@@ -36,6 +38,18 @@ impl<A> KeySessions<A> {
             due: None,
             open: Open::One(session),
         }
+    }
+
+    /// The sessions of a key, which is not in the queue yet.
+    fn of_all(mut sessions: Vec<OpenSession<A>>) -> Self {
+        let open = match sessions.pop() {
+            Some(only) if sessions.is_empty() => Open::One(only),
+            last => {
+                sessions.extend(last);
+                Open::Several(sessions)
+            }
+        };
+        Self { due: None, open }
     }
 
     /// The only session.
@@ -103,6 +117,22 @@ impl<A> KeySessions<A> {
     }
 }
 
+impl<A: DeserializeOwned + 'static> KeySessions<A> {
+    /// Reads accumulators so, and the rest as the codec writes it.
+    pub(crate) fn reader(accumulators: &ValueReader<A>) -> ValueReader<Self> {
+        accumulators.within(|accumulators, bytes| {
+            let sessions = read_list(bytes, |bytes| {
+                Ok(OpenSession {
+                    span: codec::decode_next(bytes)?,
+                    fired: codec::decode_next(bytes)?,
+                    accumulator: accumulators.read(bytes)?,
+                })
+            })?;
+            Ok(Self::of_all(sessions))
+        })
+    }
+}
+
 /// Written as a sequence of sessions.
 impl<A: Serialize> Serialize for KeySessions<A> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -112,14 +142,6 @@ impl<A: Serialize> Serialize for KeySessions<A> {
 
 impl<'de, A: Deserialize<'de>> Deserialize<'de> for KeySessions<A> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let mut sessions = Vec::deserialize(deserializer)?;
-        let open = match sessions.pop() {
-            Some(only) if sessions.is_empty() => Open::One(only),
-            last => {
-                sessions.extend(last);
-                Open::Several(sessions)
-            }
-        };
-        Ok(Self { due: None, open })
+        Ok(Self::of_all(Vec::deserialize(deserializer)?))
     }
 }

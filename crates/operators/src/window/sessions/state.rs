@@ -5,7 +5,8 @@ use std::ops::Range;
 
 use levada_core::{Key, KeyGroup, Span, Timestamp};
 use levada_runtime::KeyedRecord;
-use levada_state::{DueQueue, GroupClock, KeyedTable};
+use levada_state::{DueQueue, GroupClock, KeyedTable, ValueReader};
+use serde::de::DeserializeOwned;
 
 use crate::window::contents::{Contents, Emission};
 use crate::window::emitting::{Emissions, Looked};
@@ -76,6 +77,16 @@ impl<K: Key, A: Clone> SessionState<K, A> {
             is_restored: false,
             interrupted: Vec::new(),
         }
+    }
+
+    /// Accumulators in a snapshot are read so.
+    pub(crate) fn reading(mut self, reader: ValueReader<A>) -> Self
+    where
+        A: DeserializeOwned + 'static,
+    {
+        self.table = self.table.reading(KeySessions::reader(&reader));
+        self.emissions.set_reader(reader);
+        self
     }
 
     /// The accumulator for a record of a key with one session, which has not fired and gets the record: nothing else is to

@@ -7,7 +7,7 @@ use std::ops::Range;
 use foldhash::fast::FixedState;
 use indexmap::IndexMap;
 use levada_core::{Key, KeyGroup, Timestamp};
-use levada_state::{Cursor, GroupClock, KeyedTable};
+use levada_state::{Cursor, GroupClock, KeyedTable, ValueReader};
 
 use crate::window::contents::Emission;
 use crate::window::emitting::{Emissions, Looked};
@@ -41,6 +41,7 @@ pub(crate) struct SlicedState<K, A> {
     /// The last window that had fired for a key when it was saved, if that is not the one before its group's first.
     pub(super) emitted: ByKey<K, (KeyGroup, i64)>,
     pub(super) saving: SliceSaving,
+    reader: ValueReader<A>,
 }
 
 /// The windows that fire because of a watermark.
@@ -84,7 +85,14 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
             restored: Vec::new(),
             emitted: ByKey::default(),
             saving: SliceSaving::default(),
+            reader: ValueReader::default(),
         }
+    }
+
+    /// Accumulators in a snapshot are read so.
+    pub(crate) fn reading(mut self, reader: ValueReader<A>) -> Self {
+        self.emissions.set_reader(reader.clone());
+        Self { reader, ..self }
     }
 
     /// The place of a slice, which is added if it is not there.
@@ -96,6 +104,7 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
             .is_none_or(|(other, _)| *other != number)
         {
             let table = KeyedTable::new(self.owned.clone(), self.seed).numbered(number);
+            let table = table.reading(self.reader.clone());
             self.slices.insert(place, (number, table));
         }
         place

@@ -1,0 +1,52 @@
+//! What checkpoints are of, before there is one.
+
+use levada_checkpoint::{EdgeEntry, JobEntry, Manifest, OperatorEntry, OperatorKind};
+use levada_graph::{NodeKind, Plan};
+
+use crate::checkpoint::schedule::template;
+use crate::checkpoint::types::{record_entry, state_entry};
+use crate::checkpoint::visitors::number;
+use crate::wiring::Program;
+
+/// What checkpoints are of.
+pub(crate) fn manifest_of(program: &Program, plan: &Plan, run: &str, attempt: u32) -> Manifest {
+    let graph = plan.graph();
+    let named = graph.nodes().filter(|node| graph.node(*node).is_named());
+    let operators = named.map(|id| {
+        let node = graph.node(id);
+        OperatorEntry {
+            name: node.origin.name().to_owned(),
+            kind: match node.kind {
+                NodeKind::Source => OperatorKind::Source,
+                NodeKind::Sink => OperatorKind::Sink,
+                NodeKind::Operator | NodeKind::Steps | NodeKind::Relay => OperatorKind::Operator,
+            },
+            parallelism: number(plan.node(id).parallelism),
+            state: state_entry(program, id),
+            finished: Vec::new(),
+            watermark: None,
+            keyed_rows: 0,
+            keyed_bytes: 0,
+        }
+    });
+    let edges = plan.exchanges().iter().map(|exchange| EdgeEntry {
+        name: plan.edge_name(exchange.edge).to_owned(),
+        producers: number(exchange.producers),
+        consumers: number(exchange.consumers),
+        records: 0,
+        bytes: 0,
+        record: record_entry(program, exchange.edge),
+    });
+    let job = JobEntry {
+        name: String::new(),
+        fingerprint: format!("{:016x}", plan.fingerprint()),
+    };
+    template(
+        job,
+        run,
+        attempt,
+        plan.options().key_groups.count(),
+        operators.collect(),
+        edges.collect(),
+    )
+}
