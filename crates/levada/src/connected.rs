@@ -12,6 +12,7 @@ use levada_operators::step::MapStep;
 use levada_operators::{BroadcastProcess, CoProcess, Ttl};
 use levada_runtime::wiring::PlainEdge;
 use levada_runtime::{KeyedRecord, ToAll, Two};
+use levada_state::StateVersion;
 
 use crate::flow::Flow;
 use crate::keyed::Keyed;
@@ -206,7 +207,7 @@ impl<K: Key, A: Exchange, B: Exchange> KeyedConnected<K, A, B> {
         P: CoProcess<Key = K, First = A, Second = B>,
     {
         self.reserve(name, Location::caller())
-            .process(Both(process))
+            .process(Both(process), StateVersion::default())
     }
 
     /// The same with side outputs: the closure gets one handle, or a tuple of several, for the process to keep.
@@ -218,10 +219,10 @@ impl<K: Key, A: Exchange, B: Exchange> KeyedConnected<K, A, B> {
         F: FnOnce(S) -> P,
     {
         self.reserve(name, Location::caller())
-            .process_with_side(|sides| Both(f(sides)))
+            .process_with_side(|sides| Both(f(sides)), StateVersion::default())
     }
 
-    fn reserve(self, name: &str, place: levada_core::Place) -> Reserved {
+    pub(crate) fn reserve(self, name: &str, place: levada_core::Place) -> Reserved {
         Reserved::new(name, place, self.parallelism_max, self.inputs).ttl(self.ttl)
     }
 }
@@ -251,7 +252,7 @@ impl<K: Key, T: Exchange, R: Exchange> KeyedBroadcast<K, T, R> {
         P: BroadcastProcess<Key = K, In = T, Broadcast = R>,
     {
         self.reserve(name, Location::caller())
-            .process(Informed(process))
+            .process(Informed(process), StateVersion::default())
     }
 
     /// The same with side outputs: the closure gets one handle, or a tuple of several, for the process to keep.
@@ -263,10 +264,10 @@ impl<K: Key, T: Exchange, R: Exchange> KeyedBroadcast<K, T, R> {
         F: FnOnce(S) -> P,
     {
         self.reserve(name, Location::caller())
-            .process_with_side(|sides| Informed(f(sides)))
+            .process_with_side(|sides| Informed(f(sides)), StateVersion::default())
     }
 
-    fn reserve(self, name: &str, place: levada_core::Place) -> Reserved {
+    pub(crate) fn reserve(self, name: &str, place: levada_core::Place) -> Reserved {
         Reserved::new(name, place, self.parallelism_max, self.inputs).ttl(self.ttl)
     }
 }
@@ -314,7 +315,7 @@ impl<T: Exchange, R: Exchange> Broadcast<T, R> {
         P: BroadcastProcess<Key = (), State = (), In = T, Broadcast = R>,
     {
         Reserved::new(name, Location::caller(), None, self.inputs)
-            .process(InformedWithoutKeys(process))
+            .process(InformedWithoutKeys(process), StateVersion::default())
     }
 
     /// The same with side outputs: the closure gets one handle, or a tuple of several, for the process to keep.
@@ -325,8 +326,10 @@ impl<T: Exchange, R: Exchange> Broadcast<T, R> {
         S: SideOutputs,
         F: FnOnce(S) -> P,
     {
-        Reserved::new(name, Location::caller(), None, self.inputs)
-            .process_with_side(|sides| InformedWithoutKeys(f(sides)))
+        Reserved::new(name, Location::caller(), None, self.inputs).process_with_side(
+            |sides| InformedWithoutKeys(f(sides)),
+            StateVersion::default(),
+        )
     }
 }
 

@@ -5,6 +5,7 @@ use std::panic::Location;
 use levada_core::{Exchange, Key};
 use levada_operators::process::Single;
 use levada_operators::{Deduplicate, Process, Ttl};
+use levada_state::StateVersion;
 
 use crate::keyed::Keyed;
 use crate::reserved::Reserved;
@@ -76,7 +77,7 @@ impl<K: Key, T: Exchange> Expiring<K, T> {
         T: Clone,
     {
         self.reserve(name, Location::caller())
-            .process(Single(Deduplicate::<K, T>::new()))
+            .process(Single(Deduplicate::<K, T>::new()), StateVersion::default())
     }
 
     /// The user's own operator, as [`Keyed::process`].
@@ -86,7 +87,7 @@ impl<K: Key, T: Exchange> Expiring<K, T> {
         P: Process<Key = K, In = T>,
     {
         self.reserve(name, Location::caller())
-            .process(Single(process))
+            .process(Single(process), StateVersion::default())
     }
 
     /// The user's own operator with side outputs, as [`Keyed::process_with_side`].
@@ -98,10 +99,10 @@ impl<K: Key, T: Exchange> Expiring<K, T> {
         F: FnOnce(S) -> P,
     {
         self.reserve(name, Location::caller())
-            .process_with_side(|sides| Single(f(sides)))
+            .process_with_side(|sides| Single(f(sides)), StateVersion::default())
     }
 
-    fn reserve(self, name: &str, place: levada_core::Place) -> Reserved {
+    pub(crate) fn reserve(self, name: &str, place: levada_core::Place) -> Reserved {
         self.keyed.reserve(name, place).ttl(self.ttl)
     }
 }

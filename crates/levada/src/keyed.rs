@@ -14,6 +14,7 @@ use levada_operators::window::WindowKind;
 use levada_operators::{Aggregate, Aggregates, Process, RunningNode};
 use levada_runtime::wiring::{EdgeFactory, Records};
 use levada_runtime::{HasKeyGroup, Identity, KeyedRecord};
+use levada_state::StateVersion;
 
 use crate::flow::Flow;
 use crate::pipe::Pipe;
@@ -67,7 +68,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     /// How many records each key has had: an update per record, or with [`Updates::at_end`] one row per key.
     #[track_caller]
     pub fn count(self, name: &str) -> Updates<(K, u64)> {
-        self.running(name, Location::caller(), Gather(Count))
+        self.unversioned(name, Location::caller(), Gather(Count))
     }
 
     /// A value for each key, which starts as its type's default and to which every record is added.
@@ -85,7 +86,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
         F: Fn(&mut V, &T) + Send + Sync + 'static,
         V: State + Clone,
     {
-        self.running(name, Location::caller(), Fold::new(f))
+        self.unversioned(name, Location::caller(), Fold::new(f))
     }
 
     /// One record for each key: the first one, into which every later one is combined.
@@ -97,7 +98,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     {
         let place = Location::caller();
         let reduce: Reduce<F> = Aggregates::<T>::new().reduce(f);
-        self.running(name, place, Gather(reduce))
+        self.unversioned(name, place, Gather(reduce))
     }
 
     /// An aggregate for each key: one of those that the closure's argument names, several as a tuple, or one's own.
@@ -118,7 +119,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
         A: Aggregate<T>,
     {
         let place = Location::caller();
-        self.running(name, place, Gather(f(Aggregates::new())))
+        self.unversioned(name, place, Gather(f(Aggregates::new())))
     }
 
     /// The record of each key with the least value; of several, the first.
@@ -131,7 +132,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     {
         let place = Location::caller();
         let least: MinBy<F, V> = Aggregates::<T>::new().min_by(value);
-        self.running(name, place, Gather(least))
+        self.unversioned(name, place, Gather(least))
     }
 
     /// The record of each key with the greatest value; of several, the first.
@@ -144,7 +145,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
     {
         let place = Location::caller();
         let greatest: MaxBy<F, V> = Aggregates::<T>::new().max_by(value);
-        self.running(name, place, Gather(greatest))
+        self.unversioned(name, place, Gather(greatest))
     }
 
     /// The `count` records of each key with the largest ranks, largest first; of equal ranks the earlier record.
@@ -163,7 +164,7 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
         O: Ord + 'static,
         T: Clone,
     {
-        self.running(name, Location::caller(), Gather(Top::new(count, rank)))
+        self.unversioned(name, Location::caller(), Gather(Top::new(count, rank)))
     }
 
     /// The first record of each key. A key that has been seen is remembered for ever, so this is for keys that are few, or
@@ -280,13 +281,28 @@ impl<K: Key, T: Exchange> Keyed<K, T> {
         Windowed::new(self, windows)
     }
 
-    fn running<A>(self, name: &str, place: Place, accumulate: A) -> Updates<(K, A::Out)>
+    fn unversioned<A>(self, name: &str, place: Place, accumulate: A) -> Updates<(K, A::Out)>
+    where
+        A: Accumulate<T>,
+    {
+        self.running(name, place, accumulate, StateVersion::default())
+    }
+
+    pub(crate) fn running<A>(
+        self,
+        name: &str,
+        place: Place,
+        accumulate: A,
+        version: StateVersion<A::Accumulator>,
+    ) -> Updates<(K, A::Out)>
     where
         A: Accumulate<T>,
     {
         let at_end = Arc::new(AtomicBool::new(false));
-        let factory = RunningNode::<K, T, A>::new(accumulate, Arc::clone(&at_end));
-        let stream = self.reserve(name, place).operator(factory);
+        let reserved = self.reserve(name, place);
+        reserved.check(&version);
+        let factory = RunningNode::<K, T, A>::new(accumulate, Arc::clone(&at_end), version);
+        let stream = reserved.operator(factory);
         Updates { stream, at_end }
     }
 

@@ -45,6 +45,7 @@ mod runner;
 mod side;
 mod state_tool;
 mod stream;
+mod versioned;
 mod window_join;
 mod windowed;
 
@@ -83,11 +84,13 @@ pub use levada_runtime::{
     Discovery, Drain, Environment, Event, Intake, Reader, ReaderContext, Restart, Sink,
     SinkContext, Source, SourceContext, Status, Writer,
 };
+pub use levada_state::{StateVersion, version};
 pub use pipe::Pipe;
 pub use report::{Outcome, Report};
 pub use runner::{Handle, Prepared, Runner};
 pub use side::SideOutputs;
 pub use stream::{SinkHandle, Stream};
+pub use versioned::Versioned;
 pub use window_join::WindowJoin;
 pub use windowed::{PreAggregated, Windowed};
 

@@ -9,8 +9,8 @@ pub use crate::connectors::{
 pub use crate::{
     Aggregate, BroadcastContext, BroadcastProcess, Calls, CoContext, CoProcess, Context, Flow, Job,
     JoinTtl, Keyed, ListState, MapState, OnError, OpenContext, Process, SharedContext, SideOutput,
-    Span, Stream, Timer, Timestamp, Ttl, ValueState, WatermarkGenerator, Watermarks, Windowed,
-    after, at_processing_time, at_watermark, before, continuous, continuous_processing,
-    count_window, every, global_window, session, sliding, tumbling,
+    Span, StateVersion, Stream, Timer, Timestamp, Ttl, ValueState, WatermarkGenerator, Watermarks,
+    Windowed, after, at_processing_time, at_watermark, before, continuous, continuous_processing,
+    count_window, every, global_window, session, sliding, tumbling, version,
 };
 pub use levada_core::event_time::{days, hours, millis, minutes, seconds};

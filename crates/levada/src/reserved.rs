@@ -9,6 +9,7 @@ use levada_operators::process::Logic;
 use levada_operators::{ProcessNode, SidePorts, Ttl};
 use levada_runtime::wiring::{EdgeFactory, HashEdge, LongerEdge, NodeFactory, Records};
 use levada_runtime::{HasKeyGroup, Step};
+use levada_state::StateVersion;
 
 use crate::job::{Building, Port};
 use crate::side::{SideBuilder, SideOutputs};
@@ -90,6 +91,13 @@ impl Reserved {
         self.inner.refuse(reason, place);
     }
 
+    /// The job is not built if the version of the state makes no sense.
+    pub(crate) fn check<S>(&self, version: &StateVersion<S>) {
+        if let Some(problem) = version.problem() {
+            self.refuse(&problem, self.place);
+        }
+    }
+
     /// An operator with one output.
     pub(crate) fn operator<O: Send + 'static>(
         self,
@@ -119,26 +127,34 @@ impl Reserved {
         (handles, streams, builder.into_ports())
     }
 
-    /// A process.
-    pub(crate) fn process<L: Logic>(self, logic: L) -> Stream<L::Out> {
+    /// A process, whose state has this version.
+    pub(crate) fn process<L: Logic>(
+        self,
+        logic: L,
+        version: StateVersion<L::State>,
+    ) -> Stream<L::Out> {
+        self.check(&version);
         let node = ProcessNode::new(logic, self.node.0, self.ttl, SidePorts::default());
-        self.operator(node)
+        self.operator(node.versioned(version))
     }
 
     /// A process with side outputs.
     pub(crate) fn process_with_side<L, S>(
         self,
         logic: impl FnOnce(S) -> L,
+        version: StateVersion<L::State>,
     ) -> (Stream<L::Out>, S::Streams)
     where
         L: Logic,
         S: SideOutputs,
     {
+        self.check(&version);
         let main = self.inner.add_output(self.node, self.place);
         let mut builder = SideBuilder::new(Rc::clone(&self.inner), self.node, self.place);
         let (handles, streams) = S::declare(&mut builder);
         let ports = builder.into_ports();
         let factory = ProcessNode::new(logic(handles), self.node.0, self.ttl, ports);
+        let factory = factory.versioned(version);
         self.inner.set_factory(self.node, factory);
         (main, streams)
     }

@@ -306,6 +306,9 @@ impl<K: Key, T: Exchange, W: WindowsOf<T>> Windowed<K, T, W> {
         place: Place,
         contents: C,
     ) -> Stream<C::Out> {
+        if let Some(problem) = contents.version().problem() {
+            self.node.note(place, problem);
+        }
         let factory = self.windows.node(contents, self.options);
         self.node.operator(name, place, factory)
     }
