@@ -267,7 +267,11 @@ fn after_a_failure(keys: u64, parallelism: usize, runs: usize) {
 }
 
 /// Latencies at the sink, in nanoseconds, over a run of some seconds: how many, p50, p99.9, the greatest.
-fn latency(every: Option<Duration>, keys: u64, seconds: u64) -> (levada::metrics::LatencyMetrics, u64) {
+fn latency(
+    every: Option<Duration>,
+    keys: u64,
+    seconds: u64,
+) -> (levada::metrics::LatencyMetrics, u64) {
     let dir = tempfile::tempdir().expect("there is room for a directory");
     let mut options = options(dir.path(), Some(Duration::from_millis(100)));
     options.every = every;

@@ -169,10 +169,8 @@ impl Archive {
         manifest: &Manifest,
         mut take: impl FnMut(Block<'_>) -> Result<(), BoxError>,
     ) -> Result<(), CheckpointError> {
-        let files = manifest.files.iter();
-        files
-            .map(|entry| self.load_file(manifest, entry, |_, block| take(block)))
-            .collect()
+        let mut files = manifest.files.iter();
+        files.try_for_each(|entry| self.load_file(manifest, entry, |_, block| take(block)))
     }
 
     /// Reads all blocks of one of the files of a checkpoint, with their places, as [`Archive::load`] does.

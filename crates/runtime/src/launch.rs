@@ -177,10 +177,7 @@ pub fn launch(
             sender.clone(),
             mails.clone(),
             task_duties(plan, stages.iter().map(|built| built.duties)),
-            Manifest {
-                table_seed: Some(format!("{table_seed:016x}")),
-                ..manifest_of(program, plan, &run, attempt.number)
-            },
+            manifest_of(program, plan, &run, attempt.number, table_seed),
             attempt.restored.as_ref().map(|of| of.manifest().number),
             environment.clock.now(),
         ));
@@ -276,10 +273,14 @@ fn restore_all(
             let mut restore = Restore {
                 restored: &restored,
                 in_flight: 0,
+                failed: None,
             };
             guarded(head, || {
                 let visited = construction.stage.visit(&mut restore);
-                visited.map_err(|error| Failure::error(head.clone(), error.into()))
+                visited.map_err(|error| {
+                    let operator = restore.failed.as_ref().unwrap_or(head);
+                    Failure::error(operator.clone(), error.into())
+                })
             })
         },
     );

@@ -51,10 +51,7 @@ impl<V: DeserializeOwned> ValueReader<V> {
     ///
     /// # Errors
     /// If the bytes are something else.
-    pub fn read_keyed<K: DeserializeOwned>(
-        &self,
-        mut bytes: &[u8],
-    ) -> Result<(K, V), CodecError> {
+    pub fn read_keyed<K: DeserializeOwned>(&self, mut bytes: &[u8]) -> Result<(K, V), CodecError> {
         let Some(read) = &self.0 else {
             return codec::decode(bytes);
         };

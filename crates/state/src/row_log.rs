@@ -45,12 +45,12 @@ impl<C> RowLog<C> {
     /// If the bytes are no rows.
     pub fn add(&mut self, chunk: C, bytes: &[u8]) -> Result<(), StateError> {
         let number = self.chunks.len();
-        let mut groups = u16::MAX..0;
+        let (mut least, mut end) = (u16::MAX, 0);
         let mut offset = 0;
         for row in rows_in(bytes) {
             let row = row?;
-            groups.start = groups.start.min(row.group.0);
-            groups.end = groups.end.max(row.group.0.saturating_add(1));
+            least = least.min(row.group.0);
+            end = end.max(row.group.0.saturating_add(1));
             let counted = self.counted(row.part, row.group);
             match row.kind {
                 RowKind::Whole => {
@@ -62,7 +62,7 @@ impl<C> RowLog<C> {
             }
             offset += length(&row);
         }
-        self.chunks.push((chunk, groups));
+        self.chunks.push((chunk, least..end));
         Ok(())
     }
 
@@ -160,11 +160,14 @@ mod tests {
 
     use super::*;
 
+    /// By part and group.
+    type ToldRows = BTreeMap<(u16, u16), Vec<(u8, Vec<u8>)>>;
+
     /// Keeps what it is told, as a map.
     #[derive(Debug, Default, Eq, PartialEq)]
     struct Told {
         owned: Range<u16>,
-        rows: BTreeMap<(u16, u16), Vec<(u8, Vec<u8>)>>,
+        rows: ToldRows,
         expected: BTreeMap<u16, usize>,
     }
 

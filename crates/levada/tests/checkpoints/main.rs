@@ -11,3 +11,4 @@ mod schedule;
 mod source_commit;
 mod stories;
 mod story;
+mod versions;

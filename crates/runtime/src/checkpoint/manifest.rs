@@ -9,7 +9,13 @@ use crate::checkpoint::visitors::number;
 use crate::wiring::Program;
 
 /// What checkpoints are of.
-pub(crate) fn manifest_of(program: &Program, plan: &Plan, run: &str, attempt: u32) -> Manifest {
+pub(crate) fn manifest_of(
+    program: &Program,
+    plan: &Plan,
+    run: &str,
+    attempt: u32,
+    table_seed: u64,
+) -> Manifest {
     let graph = plan.graph();
     let named = graph.nodes().filter(|node| graph.node(*node).is_named());
     let operators = named.map(|id| {
@@ -41,12 +47,15 @@ pub(crate) fn manifest_of(program: &Program, plan: &Plan, run: &str, attempt: u3
         name: String::new(),
         fingerprint: format!("{:016x}", plan.fingerprint()),
     };
-    template(
-        job,
-        run,
-        attempt,
-        plan.options().key_groups.count(),
-        operators.collect(),
-        edges.collect(),
-    )
+    Manifest {
+        table_seed: Some(format!("{table_seed:016x}")),
+        ..template(
+            job,
+            run,
+            attempt,
+            plan.options().key_groups.count(),
+            operators.collect(),
+            edges.collect(),
+        )
+    }
 }

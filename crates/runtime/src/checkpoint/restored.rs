@@ -142,6 +142,11 @@ impl Restored {
         u64::from_str_radix(seed, 16).ok()
     }
 
+    /// Whether an operator has state that is not kept by key.
+    pub(crate) fn has_operator_rows(&self, operator: &str) -> bool {
+        self.state.has_operator_rows(operator)
+    }
+
     /// Reads the groups that an operator is to keep into its state.
     pub(crate) fn read_keyed(
         &self,

@@ -67,7 +67,7 @@ pub(crate) fn compare(
         let operator = &graph.node(node).origin;
         if let Some(saved) = entry(manifest, operator.name())
             && let Some(now) = program.nodes[node.0 as usize].state()
-            && (now.types.contains_key(KEY) || restored.state().has_operator_rows(operator.name()))
+            && (now.types.contains_key(KEY) || restored.has_operator_rows(operator.name()))
             && let Some(problem) = compare_state(saved.state.as_ref(), &now)
         {
             mismatches.push(Mismatch {

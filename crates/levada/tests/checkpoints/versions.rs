@@ -1,16 +1,15 @@
 //! State whose type changes from one version of a program to the next: migrated where there is a way, and refused where
 //! there is none, before anything is read as what it is not.
 
-#![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
-
-mod dense;
-mod versions;
+mod world;
 
 use std::collections::BTreeMap;
 
 use levada::prelude::*;
 
-use versions::{Flavour, Kept, Out, V1, V2, V3, World, counting, flying, v2, v3};
+use crate::dense::{Event, dense};
+
+use world::{Flavour, Kept, Out, V1, V2, V3, World, counting, flying, v2, v3};
 
 /// What each job of a test keeps, without and with a time-to-live, in operators of all kinds.
 #[test]
@@ -166,7 +165,7 @@ fn other_keys_are_refused_whatever_the_version() {
     world.killed_after(1, 2, first);
     for version in [version(1), version(2).from(1, |old: V1| old)] {
         let text = world.refused(world.latest(), |job, out| {
-            let numbers = job.source("numbers", dense::dense(versions::COUNT, 5));
+            let numbers = job.source("numbers", dense(world::COUNT, 5));
             let keyed = numbers.key_by(|event| (event.id % 10) as u32);
             let version = version.clone();
             let counts = keyed
@@ -190,11 +189,11 @@ struct OtherKey;
 
 impl Process for OtherKey {
     type Key = u32;
-    type In = dense::Event;
+    type In = Event;
     type State = V1;
     type Out = u64;
 
-    fn element(&self, _: &dense::Event, context: &mut Context<'_, Self>) {
+    fn element(&self, _: &Event, context: &mut Context<'_, Self>) {
         context.state().add(1);
     }
 }
@@ -337,7 +336,7 @@ fn the_records_that_a_reduce_keeps_are_migrated() {
         value: fn(&R) -> u64,
         out: Out,
     ) {
-        let numbers = job.source("numbers", dense::dense(versions::COUNT, 5));
+        let numbers = job.source("numbers", dense(world::COUNT, 5));
         let numbers = numbers.timestamps(|event| event.at, seconds(1_000));
         let records = numbers.map(move |event| (event.id % 10, make(1))).stream();
         let running = records.clone().keyed().state(version.clone());
@@ -370,6 +369,6 @@ fn the_records_that_a_reduce_keeps_are_migrated() {
         let alone = World::new(30);
         alone.run(levada::Runner::new(), 2, wide);
         assert!(world.rows() == alone.rows(), "seed {seed}");
-        assert!(world.rows().len() > versions::COUNT as usize);
+        assert!(world.rows().len() > world::COUNT as usize);
     }
 }
