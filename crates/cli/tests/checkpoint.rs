@@ -149,10 +149,14 @@ checkpoint 2 of hot_items (fingerprint 8f1c30d5)
 made 2026-11-23T18:30:23.421Z by run r5, attempt 1
 966 B in 2 files, 483 B of it written for this one; 128 key groups; chain 1 + 2
 
-OPERATOR  KIND      PARALLELISM  FINISHED  ROWS  SIZE  WATERMARK                 STATE
+OPERATOR  KIND      PARALLELISM  FINISHED  ROWS  SIZE  WATERMARK
 bids      source              2         1     0   0 B
-revenue   operator            2         0     3  51 B  2026-11-23T18:30:20.000Z  version 1: key u64 u64, value hot_items::Revenue {sum, count}
+revenue   operator            2         0     3  51 B  2026-11-23T18:30:20.000Z
 out       sink                1         0     0   0 B
+
+TYPES OF  VERSION  ROLE   FIELDS        TYPE
+revenue         1  key    u64           u64
+revenue         1  value  {sum, count}  hot_items::Revenue
 
 EDGE                PRODUCERS  CONSUMERS  IN FLIGHT  SIZE
 bids -> revenue #1          2          2          3  64 B

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use levada_checkpoint::{Archive, Contents, Manifest, OperatorEntry, OperatorKind};
+use levada_checkpoint::{Archive, Contents, Manifest, OperatorKind};
 use serde::Serialize;
 
 use crate::checkpoint::{files, kind_name, list, locate, size, time};
@@ -72,11 +72,15 @@ fn write(manifest: &Manifest, contents: &[Contents], out: &mut dyn Write) -> io:
         list::chain(&manifest.chain()),
     )?;
     for table in [
-        operators(manifest),
-        edges(manifest),
-        file_table(manifest),
-        blocks(contents),
-    ] {
+        Some(operators(manifest)),
+        types(manifest),
+        Some(edges(manifest)),
+        Some(file_table(manifest)),
+        Some(blocks(contents)),
+    ]
+    .into_iter()
+    .flatten()
+    {
         writeln!(out)?;
         table.write(out)?;
     }
@@ -92,7 +96,6 @@ fn operators(manifest: &Manifest) -> Table {
         ">ROWS",
         ">SIZE",
         "WATERMARK",
-        "STATE",
     ]);
     for operator in &manifest.operators {
         let kind = match operator.kind {
@@ -108,20 +111,39 @@ fn operators(manifest: &Manifest) -> Table {
             operator.keyed_rows.to_string(),
             size(operator.keyed_bytes),
             operator.watermark.map_or_else(String::new, time),
-            state(operator),
         ]);
     }
     table
 }
 
-fn state(operator: &OperatorEntry) -> String {
-    let Some(state) = &operator.state else {
-        return String::new();
-    };
-    let types = state.types.iter();
-    let types = types.map(|(role, of)| format!("{role} {} {}", of.name, of.fields));
-    let types: Vec<_> = types.collect();
-    format!("version {}: {}", state.version, types.join(", "))
+/// What state and records look like; none if nothing is said of any.
+fn types(manifest: &Manifest) -> Option<Table> {
+    let mut rows = Vec::new();
+    for operator in &manifest.operators {
+        let Some(state) = &operator.state else {
+            continue;
+        };
+        for (role, of) in &state.types {
+            let version = state.version.to_string();
+            rows.push((&operator.name, version, role.as_str(), of));
+        }
+    }
+    for edge in &manifest.edges {
+        if let Some(of) = &edge.record {
+            rows.push((&edge.name, String::new(), "record", of));
+        }
+    }
+    let mut table = Table::new(&["TYPES OF", ">VERSION", "ROLE", "FIELDS", "TYPE"]);
+    for (name, version, role, of) in &rows {
+        table.row([
+            (*name).clone(),
+            version.clone(),
+            (*role).to_owned(),
+            of.fields.clone(),
+            of.name.clone(),
+        ]);
+    }
+    (!rows.is_empty()).then_some(table)
 }
 
 fn edges(manifest: &Manifest) -> Table {
