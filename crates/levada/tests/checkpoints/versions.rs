@@ -4,8 +4,11 @@
 mod world;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use levada::prelude::*;
+use levada::{CheckpointOptions, Restart, Runner, StartAt};
 
 use crate::dense::{Event, dense};
 
@@ -367,8 +370,74 @@ fn the_records_that_a_reduce_keeps_are_migrated() {
         assert!(taken.chain > 1 && taken.in_flight_records == 0, "{taken:?}");
         world.run(world.latest(), 1 + seed as usize, wide);
         let alone = World::new(30);
-        alone.run(levada::Runner::new(), 2, wide);
+        alone.run(Runner::new(), 2, wide);
         assert!(world.rows() == alone.rows(), "seed {seed}");
         assert!(world.rows().len() > world::COUNT as usize);
     }
+}
+
+/// It goes on from the old checkpoint again, since there is no newer one.
+#[test]
+fn a_job_that_fails_before_its_first_checkpoint_migrates_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let savepoint = dir.path().join("savepoint");
+    let mut options = CheckpointOptions::new(dir.path().join("checkpoints"));
+    options.every = None;
+    let runner = Runner::new().parallelism(2).checkpoints(options);
+    let numbers = |job: &Job| {
+        let numbers = job.source("numbers", generator(|n| n).count(5_000));
+        numbers.key_by(|n| n % 10)
+    };
+    let (seen, was_seen) = std::sync::mpsc::sync_channel(1);
+    let old = |job: &Job| {
+        let seen = seen.clone();
+        let counted = numbers(job).fold("counted", move |state: &mut V1, n| {
+            state.add(1);
+            if *n == 200 {
+                seen.send(()).unwrap();
+            }
+        });
+        counted.at_end().sink("out", for_each(|_| {}));
+    };
+    let handle = runner.clone().throttle(5_000.0).start(old).unwrap();
+    was_seen.recv().unwrap();
+    handle.stop_with_savepoint(&savepoint).unwrap();
+    handle.wait().unwrap();
+
+    let failed = Arc::new(AtomicBool::new(false));
+    let migrated = Arc::new(AtomicU64::new(0));
+    let (sink, collected) = levada_testing::collect();
+    let new = |job: &Job| {
+        let (failed, migrated) = (Arc::clone(&failed), Arc::clone(&migrated));
+        let version = version(2).from(1, move |old: V1| {
+            migrated.fetch_add(1, Ordering::Relaxed);
+            V2 {
+                count: old.count.into(),
+                doubled: 2 * u64::from(old.count),
+            }
+        });
+        let counted = numbers(job)
+            .state(version)
+            .fold("counted", move |state, n| {
+                if *n == 4_999 && !failed.swap(true, Ordering::Relaxed) {
+                    panic!("once");
+                }
+                state.add(1);
+            });
+        let counts = counted.at_end().map(|(key, state)| (key, state.count()));
+        counts.sink("out", sink.clone());
+    };
+    let restart = Restart::Fixed {
+        delay: std::time::Duration::ZERO,
+        restarts_max: 1,
+    };
+    let runner = runner.start_at(StartAt::Path(savepoint)).restart(restart);
+    runner.run(new).unwrap();
+    assert!(failed.load(Ordering::Relaxed));
+    let migrated = migrated.load(Ordering::Relaxed);
+    assert!(migrated > 0 && migrated.is_multiple_of(2), "{migrated}");
+    assert_eq!(
+        collected.sorted(),
+        (0..10).map(|key| (key, 500)).collect::<Vec<_>>()
+    );
 }

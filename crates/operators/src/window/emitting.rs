@@ -153,3 +153,46 @@ fn emit<K, T, C: Contents<K, T>>(
     turn.timestamp = before;
     room
 }
+
+#[cfg(test)]
+mod tests {
+    use levada_core::{Span, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn what_is_being_emitted_is_read_with_accumulators_of_an_older_version() {
+        let span = Span {
+            start: Timestamp(0),
+            end: Timestamp(10),
+        };
+        let mut before = Emissions::<u8, u32>::default();
+        let mut now = Emissions::<u8, u64>::default();
+        now.set_reader(ValueReader::new(|bytes| {
+            Ok(100 + u64::from(codec::decode_next::<u32>(bytes)?))
+        }));
+        for (key, accumulator) in [(1, Some(7)), (2, None)] {
+            let emission = Emission {
+                accumulator,
+                position: 3,
+                ..Emission::new(key, span, 0)
+            };
+            before.add(KeyGroup(0), emission);
+        }
+        let mut groups = vec![Vec::new()];
+        before.write(&(0..1), &mut groups).unwrap();
+        let mut bytes = groups[0].as_slice();
+        now.read(KeyGroup(0), &mut bytes).unwrap();
+        assert!(bytes.is_empty());
+        let read = now.waiting.iter();
+        let read: Vec<_> = read
+            .map(|(_, emission)| (emission.key, emission.accumulator, emission.position))
+            .collect();
+        assert_eq!(read, [(1, Some(107), 3), (2, None, 3)]);
+        assert!(
+            now.waiting
+                .iter()
+                .all(|(_, emission)| emission.span == span)
+        );
+    }
+}
