@@ -66,7 +66,7 @@ fn first(job: &Job, out: Out) {
 /// The line of this file's `.process("counted", ..)` is in the message, with the name.
 #[track_caller]
 fn expect(text: &str, parts: &[&str]) {
-    for part in ["`counted` (", "tests/versions/mod.rs:"]
+    for part in ["`counted` (", "tests/checkpoints/versions/world.rs:"]
         .iter()
         .chain(parts)
     {
@@ -258,7 +258,7 @@ fn versions_that_make_no_sense_are_refused_when_the_job_is_built() {
             });
             assert!(text.contains(expected), "{flavour:?}: {text}");
             assert!(
-                text.contains("tests/versions/mod.rs:"),
+                text.contains("tests/checkpoints/versions/world.rs:"),
                 "{flavour:?}: {text}"
             );
         }
