@@ -20,6 +20,7 @@ pub mod disk;
 pub mod event_time;
 pub mod executor;
 pub mod fault;
+pub mod heap;
 pub mod key;
 pub mod marker;
 pub mod net;

@@ -58,6 +58,11 @@ pub struct CommonFlags {
     #[arg(long, value_name = "SIZE")]
     pub buffer_memory: Option<ByteSize>,
 
+    /// Memory for keyed state; the job fails if it takes more [default: 70 % of the machine's or the control group's, less
+    /// that for batches]
+    #[arg(long, value_name = "SIZE")]
+    pub state_memory: Option<ByteSize>,
+
     /// What to log: off, error, warn, info, debug, trace, or a filter as in `RUST_LOG` [default: warn]
     #[arg(long, value_name = "LEVEL", value_parser = log_filter)]
     pub log: Option<String>,
@@ -340,6 +345,10 @@ mod tests {
             Some(ByteSize::mib(64))
         );
         assert_eq!(
+            parse(&["--state-memory", "2GiB"]).state_memory,
+            Some(ByteSize::gib(2))
+        );
+        assert_eq!(
             parse(&["--buffer-timeout", "0"]).buffer_timeout,
             Some(Duration::ZERO)
         );
@@ -363,6 +372,7 @@ mod tests {
             &["--throttle", "-1"],
             &["--buffer-timeout", "5"],
             &["--buffer-memory", "many"],
+            &["--state-memory", "many"],
             &["--key-groups", "0"],
             &["--key-groups", "40000"],
             &["--log", "a=b=c"],

@@ -114,6 +114,10 @@ impl fmt::Display for Report {
             if skipped > 0 {
                 writeln!(f, "{} skipped {} records", operator.name, Count(skipped))?;
             }
+            let state = operator.sum_state_bytes_max();
+            if state > 0 {
+                writeln!(f, "state of {}: at most {}", operator.name, Bytes(state))?;
+            }
             fmt_event_time(f, operator)?;
         }
         for operator in &self.metrics.operators {

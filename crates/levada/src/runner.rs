@@ -136,6 +136,14 @@ impl Runner {
         self
     }
 
+    /// The most memory that keyed state may take, in bytes: the job fails if it takes more, and is not started again. Seven
+    /// tenths of what the machine or the control group has besides the memory for batches, unless it is set.
+    #[must_use]
+    pub fn state_memory(mut self, bytes: u64) -> Self {
+        self.options.state_memory = Some(bytes);
+        self
+    }
+
     /// The most that the emissions of one call of a closure may take while there is no room for them, 64 MiB by default.
     #[must_use]
     pub fn overdraft_bytes_max(mut self, bytes: u64) -> Self {
@@ -215,6 +223,9 @@ impl Runner {
         let mut run_options = self.options.clone();
         if let Some(timeout) = flags.buffer_timeout {
             run_options.buffer_timeout = timeout;
+        }
+        if let Some(memory) = flags.state_memory {
+            run_options.state_memory = Some(memory.as_u64());
         }
         if flags.throttle.is_some() {
             run_options.throttle = flags.throttle;

@@ -393,6 +393,7 @@ fn restart_after(
     random: &dyn levada_core::random::Random,
 ) -> Option<Duration> {
     match error {
+        Error::Failed(failure) if failure.is_final() => None,
         Error::Failed(_) | Error::NoCheckpoint { .. } => restarts.failed(now, random),
         _ => None,
     }

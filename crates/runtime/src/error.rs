@@ -9,6 +9,7 @@ use std::sync::Arc;
 use levada_core::{BoxError, Origin};
 
 use crate::checkpoint::CheckpointFailure;
+use crate::state_memory::TooMuchState;
 
 /// Why a task failed.
 #[derive(Clone, Debug)]
@@ -55,6 +56,11 @@ impl Failure {
                 cause: Cause::Engine(message),
             },
         }
+    }
+
+    /// Whether it would fail again, from whichever checkpoint it went on.
+    pub(crate) fn is_final(&self) -> bool {
+        matches!(&self.cause, Cause::Error(error) if error.is::<TooMuchState>())
     }
 
     /// The operator that failed.

@@ -26,6 +26,7 @@ use crate::push::Ending;
 use crate::restart::Restart;
 use crate::scheduler::Schedule;
 use crate::stage::{EdgeInput, Stage};
+use crate::state_memory::{StateMemory, Weigher, state_memory_by_default};
 use crate::subtask::Subtask;
 use crate::task::{Command, Duties, Report, TaskCell, TaskWaker};
 use crate::thread;
@@ -41,6 +42,9 @@ pub struct RunOptions {
     pub throttle: Option<f64>,
     /// The most that the emissions of one call of a closure may take while there is no room for them.
     pub overdraft_bytes_max: u64,
+    /// The most memory that keyed state may take. If none, seven tenths of what the machine, or the control group that the
+    /// process is in, has besides the memory for buffers; no limit where that is not known, as in a simulation.
+    pub state_memory: Option<u64>,
     /// Checkpoints, if they are wanted.
     pub checkpoints: Option<CheckpointOptions>,
     /// Where the job begins.
@@ -57,6 +61,7 @@ impl Default for RunOptions {
             buffer_timeout: Duration::from_millis(100),
             throttle: None,
             overdraft_bytes_max: 64 << 20,
+            state_memory: None,
             checkpoints: None,
             from: StartAt::Beginning,
             allowed: Allowed::default(),
@@ -140,6 +145,12 @@ pub fn launch(
     let saved = attempt.restored.as_ref().and_then(|of| of.table_seed());
     let drawn = environment.random.next();
     let table_seed = saved.unwrap_or(drawn);
+    let buffers = plan.options().buffers.memory;
+    let state_memory = options.state_memory;
+    let state_memory = StateMemory::new(
+        state_memory.or_else(|| state_memory_by_default(&*environment.disk, buffers)),
+        registry.stateful(),
+    );
     let mut wiring = Wiring {
         program,
         plan,
@@ -155,6 +166,7 @@ pub fn launch(
         gates: HashMap::new(),
         ports: HashMap::new(),
         restored: attempt.restored.clone(),
+        state_memory,
     };
     let mut stages = wiring.build()?;
     if let Some(restored) = &attempt.restored {
@@ -194,7 +206,12 @@ pub fn launch(
         ));
         outlet = Some(sender);
     }
-    for ((task, mail), Construction { stage, duties }) in tasks.iter().zip(&mails).zip(stages) {
+    for ((task, mail), built) in tasks.iter().zip(&mails).zip(stages) {
+        let Construction {
+            stage,
+            duties,
+            weigher,
+        } = built;
         let (sender, receiver) = bounded(Command::MAX);
         commands.push(sender);
         let participant = Participant::new(
@@ -204,7 +221,14 @@ pub fn launch(
             reports.clone(),
             Arc::new(TaskWaker(Arc::clone(task))),
         );
-        task.launch(stage, duties, participant, receiver, reports.clone());
+        task.launch(
+            stage,
+            duties,
+            participant,
+            weigher,
+            receiver,
+            reports.clone(),
+        );
     }
     let sources = plan
         .graph()
@@ -254,6 +278,27 @@ fn task_duties(plan: &Plan, duties: impl Iterator<Item = Duties>) -> Vec<TaskDut
 struct Construction {
     stage: Box<dyn Stage>,
     duties: Duties,
+    weigher: Weigher,
+}
+
+impl Construction {
+    /// Gives the stage what it had when the checkpoint was taken.
+    fn restore(&mut self, head: &Origin, restored: &Restored) -> Result<(), Failure> {
+        let mut restore = Restore {
+            restored,
+            in_flight: 0,
+            failed: None,
+            weigher: &mut self.weigher,
+            failure: None,
+        };
+        let visited = self.stage.visit(&mut restore);
+        if let Some(failure) = restore.failure {
+            return Err(failure);
+        }
+        let failed = restore.failed;
+        visited.map_err(|error| Failure::error(failed.unwrap_or(head.clone()), error.into()))?;
+        self.weigher.weigh(&mut *self.stage)
+    }
 }
 
 /// Gives all stages what they had when the checkpoint was taken.
@@ -270,18 +315,7 @@ fn restore_all(
         built,
         move |index, construction: &mut Construction| {
             let head = &origin[index];
-            let mut restore = Restore {
-                restored: &restored,
-                in_flight: 0,
-                failed: None,
-            };
-            guarded(head, || {
-                let visited = construction.stage.visit(&mut restore);
-                visited.map_err(|error| {
-                    let operator = restore.failed.as_ref().unwrap_or(head);
-                    Failure::error(operator.clone(), error.into())
-                })
-            })
+            guarded(head, || construction.restore(head, &restored))
         },
     );
     let (built, results): (Vec<_>, Vec<_>) = done.into_iter().unzip();
@@ -320,6 +354,7 @@ struct Wiring<'a> {
     /// By edge and producer, in the order of the consumers.
     ports: HashMap<(EdgeId, usize), Vec<AnyPort>>,
     restored: Option<Arc<Restored>>,
+    state_memory: Arc<StateMemory>,
 }
 
 impl Wiring<'_> {
@@ -347,8 +382,13 @@ impl Wiring<'_> {
             };
             for index in 0..stage.parallelism {
                 let head = &self.plan.graph().node(stage.head).origin;
+                let weigher = self.weigher(stage, index);
                 match guarded(head, || self.build_stage(stage, index)) {
-                    Ok(stage) => built.push(Construction { stage, duties }),
+                    Ok(stage) => built.push(Construction {
+                        stage,
+                        duties,
+                        weigher,
+                    }),
                     Err(failure) => {
                         abandon(built, head);
                         return Err(failure);
@@ -357,6 +397,15 @@ impl Wiring<'_> {
             }
         }
         Ok(built)
+    }
+
+    /// What looks at the state of a task.
+    fn weigher(&self, stage: &PlannedStage, index: usize) -> Weigher {
+        let operators = stage.nodes.iter().map(|node| {
+            let operator = self.plan.graph().node(*node).origin.clone();
+            (operator, self.registry.operator(*node, index))
+        });
+        Weigher::new(Arc::clone(&self.state_memory), operators)
     }
 
     fn open_channels(&mut self) {

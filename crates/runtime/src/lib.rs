@@ -25,6 +25,7 @@ mod sink;
 mod source;
 mod split_clock;
 pub mod stage;
+mod state_memory;
 mod step;
 mod subtask;
 mod task;

@@ -44,6 +44,35 @@ impl Counter {
     }
 }
 
+/// What is there now, and the most there has been. It has one writer.
+#[derive(Debug, Default)]
+pub struct Level {
+    now: AtomicU64,
+    most: AtomicU64,
+}
+
+impl Level {
+    /// Shows what is there. To be called by one thread at a time.
+    pub fn set(&self, level: u64) {
+        self.now.store(level, Ordering::Relaxed);
+        if level > self.most() {
+            self.most.store(level, Ordering::Relaxed);
+        }
+    }
+
+    /// What is there.
+    #[must_use]
+    pub fn get(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    /// The most there has been.
+    #[must_use]
+    pub fn most(&self) -> u64 {
+        self.most.load(Ordering::Relaxed)
+    }
+}
+
 /// The last watermark of an operator in one subtask.
 #[derive(Debug)]
 pub struct WatermarkGauge(AtomicI64);
@@ -80,6 +109,8 @@ pub struct OperatorCounters {
     pub records_late: Counter,
     /// How often a split of a source was held back because it was too far ahead of the others.
     pub splits_held: Counter,
+    /// Bytes of memory that its keyed state takes, as it is estimated now and then.
+    pub state_bytes: Level,
     /// The watermark.
     pub watermark: WatermarkGauge,
     /// Nanoseconds from a record's source to here; filled by sinks.
@@ -94,6 +125,7 @@ impl OperatorCounters {
             records_skipped: Counter::default(),
             records_late: Counter::default(),
             splits_held: Counter::default(),
+            state_bytes: Level::default(),
             watermark: WatermarkGauge::default(),
             latency: Mutex::new(latency_histogram()),
         })

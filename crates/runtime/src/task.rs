@@ -17,6 +17,7 @@ use crate::metrics::{Activity, Clocked, TaskTimes};
 use crate::push::{Ending, Visitor};
 use crate::scheduler::{Schedule, TaskState};
 use crate::stage::{Progress, Stage};
+use crate::state_memory::Weigher;
 use crate::turn::{Limits, Turn};
 
 /// What the coordinator tells a task.
@@ -92,6 +93,7 @@ struct Body {
     duties: Duties,
     turn: Turn,
     participant: Participant,
+    weigher: Weigher,
     commands: Receiver<Command>,
     reports: Sender<Report>,
     /// Waiting for the end of the whole job, or for the sinks of others.
@@ -144,6 +146,7 @@ impl TaskCell {
         stage: Box<dyn Stage>,
         duties: Duties,
         participant: Participant,
+        weigher: Weigher,
         commands: Receiver<Command>,
         reports: Sender<Report>,
     ) {
@@ -153,6 +156,7 @@ impl TaskCell {
             duties,
             turn: Turn::new(Arc::clone(&self.clocked.clock)),
             participant,
+            weigher,
             commands,
             reports,
             prepared: false,
@@ -324,6 +328,8 @@ impl Body {
         if let Some(failure) = self.turn.take_failure() {
             return Err(failure);
         }
+        let records = u64::from(self.turn.spent());
+        self.weigher.after_poll(records, &mut *self.stage)?;
         let mut next = Next::Nothing;
         if self.participant.is_active() {
             next = self.participant.go_on(&mut *self.stage, head)?;

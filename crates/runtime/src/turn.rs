@@ -61,6 +61,8 @@ pub struct Turn {
     pace: u32,
     /// Records until the poll ends, beyond those in `fuel`.
     records_left: u32,
+    /// What `records_left` was when the poll began.
+    records_given: u32,
     batches_left: u32,
     sealed_left: u32,
     looked: Moment,
@@ -93,6 +95,7 @@ impl Turn {
             fuelled_at: Moment::ZERO,
             pace: 1,
             records_left: 0,
+            records_given: 0,
             batches_left: 0,
             sealed_left: 0,
             looked: Moment::ZERO,
@@ -117,6 +120,7 @@ impl Turn {
         self.batches_left = limits.batches;
         self.sealed_left = limits.sealed;
         self.records_left = limits.records;
+        self.records_given = limits.records;
         self.fill(now);
     }
 
@@ -127,6 +131,11 @@ impl Turn {
             self.adapt(spent, now);
         }
         self.looked = now;
+    }
+
+    /// Records and outputs of this poll.
+    pub(crate) fn spent(&self) -> u32 {
+        (self.records_given - self.records_left).saturating_sub(self.fuel)
     }
 
     /// Counts a record or an output; [`Room::Full`] when the poll has gone on for long enough.

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use levada_core::Timestamp;
 
+use crate::memory::scaled;
+
 /// Keys by time; a key may be there several times.
 ///
 /// It is in no snapshot: whoever keeps one can build it again from its state. Keys of one time come in the order in which
@@ -63,6 +65,16 @@ impl<K> DueQueue<K> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// The bytes that it takes in memory, about; `key` is what a key owns on the heap.
+    #[must_use]
+    pub fn memory(&self, key: f64) -> u64 {
+        // Nodes of a tree are two thirds full, and lists have room for four keys at least, or for a third more than they have.
+        let times = self.by_time.len();
+        let lists = times * (size_of::<(Timestamp, VecDeque<K>)>() * 3 / 2 + 16);
+        let keys = (4 * times).max(self.len * 4 / 3) * size_of::<K>();
+        (lists + keys) as u64 + scaled(key, self.len)
     }
 
     /// Removes everything.

@@ -7,6 +7,7 @@
 mod due;
 mod error;
 mod group_clock;
+mod memory;
 mod parts;
 mod reader;
 mod row_log;
@@ -22,6 +23,7 @@ mod version;
 pub use due::DueQueue;
 pub use error::StateError;
 pub use group_clock::GroupClock;
+pub use memory::Measuring;
 pub use parts::Parts;
 pub use reader::{ValueReader, read_list};
 pub use row_log::RowLog;

@@ -5,6 +5,7 @@ use std::ops::Range;
 use levada_core::codec::CodecError;
 
 use crate::error::StateError;
+use crate::memory::Measuring;
 use crate::saving::{KeyedState, Row, Rows, Saving};
 
 /// Keyed states of one operator, as one: they own the same groups.
@@ -47,6 +48,11 @@ impl KeyedState for Parts<'_, '_> {
                 Err(StateError::new(row.group, damaged))
             }
         }
+    }
+
+    fn memory(&mut self, measuring: &mut Measuring) -> u64 {
+        let parts = self.0.iter_mut();
+        parts.map(|part| part.memory(measuring)).sum()
     }
 
     fn show(&self, row: &Row<'_>) -> Option<String> {

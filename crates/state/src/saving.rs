@@ -7,6 +7,7 @@ use levada_core::codec::CodecError;
 use serde::Serialize;
 
 use crate::error::StateError;
+use crate::memory::Measuring;
 
 /// What a snapshot wants of a state.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -138,6 +139,12 @@ impl Rows {
         &self.bytes
     }
 
+    /// Bytes that they take in memory.
+    #[must_use]
+    pub fn allocated(&self) -> u64 {
+        self.bytes.capacity() as u64
+    }
+
     /// Takes the rows out.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
@@ -220,6 +227,10 @@ pub trait KeyedState {
     /// If the bytes are no row of this state.
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError>;
 
+    /// The bytes that it takes in memory: exactly what tables have allocated, about what their entries own on the heap. Some
+    /// of these are measured anew, as many as `measuring` allows.
+    fn memory(&mut self, measuring: &mut Measuring) -> u64;
+
     /// A row that says what is there, for people: its key and value as JSON. None for a row that is not kept by key.
     fn show(&self, row: &Row<'_>) -> Option<String> {
         let _ = row;
@@ -260,6 +271,11 @@ pub trait WholeState {
     /// # Errors
     /// If the bytes are not such a state.
     fn read_group(&mut self, group: KeyGroup, bytes: &[u8]) -> Result<(), StateError>;
+
+    /// The bytes that it takes in memory, if they are worth counting.
+    fn memory(&self) -> u64 {
+        0
+    }
 }
 
 impl<S: WholeState> KeyedState for S {
@@ -290,5 +306,9 @@ impl<S: WholeState> KeyedState for S {
             return Err(StateError::new(row.group, damaged));
         }
         self.read_group(row.group, row.bytes)
+    }
+
+    fn memory(&mut self, _: &mut Measuring) -> u64 {
+        WholeState::memory(self)
     }
 }

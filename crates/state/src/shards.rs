@@ -17,6 +17,8 @@ pub(crate) struct Shards<T> {
     /// One less than the power of two at or above the number of shards.
     mask: usize,
     len: usize,
+    /// Bytes of all tables.
+    allocated: usize,
     /// The number of entries from which on another shard is divided.
     full_at: usize,
 }
@@ -47,6 +49,14 @@ pub(crate) struct Marks {
 pub struct Place {
     pub(crate) shard: u32,
     pub(crate) bucket: u32,
+}
+
+impl Place {
+    /// Where an entry may be.
+    pub(crate) const FIRST: Self = Self {
+        shard: 0,
+        bucket: 0,
+    };
 }
 
 /// How far [`KeyedTable::take_next`](crate::KeyedTable::take_next) has come.
@@ -88,12 +98,18 @@ impl<T> Shards<T> {
             }],
             mask: 0,
             len: 0,
+            allocated: 0,
             full_at: Self::ENTRIES_MAX,
         }
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes that the entries and the places for more of them take, what the entries own apart.
+    pub(crate) fn allocated(&self) -> usize {
+        self.allocated + self.shards.capacity() * size_of::<Shard<T>>()
     }
 
     #[inline]
@@ -110,6 +126,13 @@ impl<T> Shards<T> {
     pub(crate) fn get(&self, place: Place) -> Option<&T> {
         let shard = &self.shards[place.shard as usize];
         shard.table.get_bucket(place.bucket as usize)
+    }
+
+    /// The entry in a place that may have come to be another's.
+    pub(crate) fn try_get(&self, place: Place) -> Option<&T> {
+        let shard = self.shards.get(place.shard as usize)?;
+        let bucket = place.bucket as usize;
+        (bucket < shard.table.num_buckets()).then(|| shard.table.get_bucket(bucket))?
     }
 
     #[inline]
@@ -153,6 +176,9 @@ impl<T> Shards<T> {
                 // What has been removed takes room too, until the others are moved: that is growth in place.
                 if table.capacity() == table.len() {
                     marks.layout = marks.layout.wrapping_add(1);
+                    let before = table.allocation_size();
+                    table.reserve(1, &hash_of);
+                    self.allocated = self.allocated + table.allocation_size() - before;
                 }
                 let inserted = table.insert_unique(hash, entry, hash_of);
                 Ok((inserted.into_mut(), marks))
@@ -256,6 +282,30 @@ impl<T> Shards<T> {
         None
     }
 
+    /// The next entry from the cursor on, round and round, among so many buckets; moves the cursor behind it.
+    pub(crate) fn next_around(&self, cursor: &mut Cursor, buckets: &mut usize) -> Option<&T> {
+        while *buckets > 0 {
+            *buckets -= 1;
+            let Some(Shard { table, .. }) = self.shards.get(cursor.shard) else {
+                *cursor = Cursor::default();
+                continue;
+            };
+            if cursor.bucket >= table.num_buckets() {
+                *cursor = Cursor {
+                    shard: cursor.shard + 1,
+                    bucket: 0,
+                };
+                continue;
+            }
+            let bucket = cursor.bucket;
+            cursor.bucket += 1;
+            if let Some(entry) = table.get_bucket(bucket) {
+                return Some(entry);
+            }
+        }
+        None
+    }
+
     /// Removes the next entry from the cursor on, and moves the cursor behind it. No entry may be added meanwhile.
     pub(crate) fn take_next(&mut self, cursor: &mut Cursor) -> Option<(T, &mut Marks)> {
         while let Some(Shard { table, .. }) = self.shards.get_mut(cursor.shard) {
@@ -309,6 +359,7 @@ impl<T> Shards<T> {
         let half = divided.table.len().div_ceil(2);
         let lower = HashTable::with_capacity(half);
         let whole = std::mem::replace(&mut divided.table, lower);
+        let before = whole.allocation_size();
         self.shards.push(Shard {
             table: HashTable::with_capacity(half),
             marks,
@@ -319,6 +370,8 @@ impl<T> Shards<T> {
             let table = &mut self.shards[shard].table;
             table.insert_unique(hash, entry, hash_of);
         }
+        let of_both = [old, new].map(|shard| self.shards[shard].table.allocation_size());
+        self.allocated = self.allocated + of_both.iter().sum::<usize>() - before;
         // A shard that waits for its turn grows to twice the mean before it comes.
         self.full_at = self.shards.len() * (Self::ENTRIES_MAX / 2);
     }
@@ -378,6 +431,8 @@ mod tests {
             assert!(most < Some(MAX + MAX / 8), "{most:?} after {i}");
         }
         assert!(shards.shards.len() >= 20, "{} shards", shards.shards.len());
+        let allocated = shards.shards.iter().map(|of| of.table.allocation_size());
+        assert_eq!(shards.allocated, allocated.sum::<usize>());
         for i in 0..n {
             let place = shards.find(hash(&i), |other| *other == i);
             assert_eq!(place.and_then(|place| shards.get(place)), Some(&i));

@@ -2,6 +2,7 @@
 
 mod entry;
 mod iter_mut;
+mod measure;
 mod saver;
 
 use std::hash::BuildHasher;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::StateError;
+use crate::memory::{Measuring, Sample};
 use crate::reader::ValueReader;
 use crate::saving::{KeyedState, Row, RowKind, Rows, Saving, show_entry};
 use crate::shards::{Cursor, Marks, Place, Shard, Shards};
@@ -52,6 +54,9 @@ pub struct KeyedTable<K, V> {
     hasher: FixedState,
     saver: Saver<K, V>,
     reader: ValueReader<V>,
+    sample: Box<Sample>,
+    /// An entry that was used lately, by its hash and by its place: what is used very often comes to be large.
+    used: (u64, Place),
 }
 
 impl<K: Key, V> KeyedTable<K, V> {
@@ -65,6 +70,8 @@ impl<K: Key, V> KeyedTable<K, V> {
             saver: Saver::new(hasher.clone()),
             hasher,
             reader: ValueReader::default(),
+            sample: Box::default(),
+            used: (0, Place::FIRST),
         }
     }
 
@@ -121,6 +128,7 @@ impl<K: Key, V> KeyedTable<K, V> {
     #[inline]
     pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let hash = self.hasher.hash_one(key);
+        self.used.0 = hash;
         let found = self.entries.find_mut(hash, |entry| entry.key == *key)?;
         Some(changed(&mut self.saver, found))
     }
@@ -140,6 +148,7 @@ impl<K: Key, V> KeyedTable<K, V> {
     ) -> Result<&mut V, E> {
         let (owned, hasher, saver) = (&self.owned, &self.hasher, &mut self.saver);
         let hash = hasher.hash_one(key);
+        self.used.0 = hash;
         let found = self.entries.get_or_insert(
             hash,
             |entry| entry.key == *key,
@@ -230,6 +239,7 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// If there is none: its key was removed.
     #[inline]
     pub fn value_mut(&mut self, place: Place) -> &mut V {
+        self.used.1 = place;
         let found = self.entries.get_mut(place);
         let found = found.expect("a key stays in its place");
         changed(&mut self.saver, found)
@@ -268,6 +278,7 @@ impl<K: Key, V> KeyedTable<K, V> {
         let (entry, marks) = self.entries.remove(place)?;
         let marks = *marks;
         self.saver.remove(&entry, marks, self.entries.len());
+        forget(&mut self.sample, &self.hasher, &entry.key);
         Some(entry.value)
     }
 
@@ -276,6 +287,7 @@ impl<K: Key, V> KeyedTable<K, V> {
         let (entry, marks) = self.entries.take_next(cursor)?;
         let marks = *marks;
         self.saver.remove(&entry, marks, self.entries.len());
+        forget(&mut self.sample, &self.hasher, &entry.key);
         Some((entry.key, entry.value, entry.group))
     }
 
@@ -284,7 +296,10 @@ impl<K: Key, V> KeyedTable<K, V> {
         let left = self.entries.len();
         for Shard { table, marks } in self.entries.shards_mut() {
             let removed = table.extract_if(|entry| !is_kept(&entry.key, &entry.value, entry.group));
-            removed.for_each(|entry| self.saver.remove(&entry, *marks, left));
+            removed.for_each(|entry| {
+                self.saver.remove(&entry, *marks, left);
+                forget(&mut self.sample, &self.hasher, &entry.key);
+            });
         }
         self.entries.count();
     }
@@ -335,6 +350,14 @@ impl<K: Key, V: Serialize + DeserializeOwned> KeyedTable<K, V> {
     }
 }
 
+/// The key is gone.
+#[inline]
+fn forget<K: Key>(sample: &mut Sample, hasher: &FixedState, key: &K) {
+    if sample.has_large() {
+        sample.forget(hasher.hash_one(key));
+    }
+}
+
 /// What an entry may be changed by.
 #[inline]
 fn changed<'a, K: Key, V>(
@@ -381,6 +404,14 @@ impl<K: Key, V: Serialize + DeserializeOwned> KeyedState for KeyedTable<K, V> {
             }),
         };
         read.map_err(|error| StateError::new(row.group, error))
+    }
+
+    fn memory(&mut self, measuring: &mut Measuring) -> u64 {
+        self.measure(measuring);
+        (size_of::<Self>() + size_of::<Sample>()) as u64
+            + self.entries.allocated() as u64
+            + self.saver.memory(self.sample.of_key())
+            + self.sample.of(self.len())
     }
 
     fn show(&self, row: &Row<'_>) -> Option<String> {

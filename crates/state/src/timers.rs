@@ -7,6 +7,7 @@ use levada_core::{Key, KeyGroup, Timestamp};
 
 use crate::due::DueQueue;
 use crate::error::StateError;
+use crate::memory::Measuring;
 use crate::saving::{KeyedState, Row, Rows, Saving};
 use crate::table::KeyedTable;
 
@@ -98,6 +99,12 @@ impl<K: Key> Timers<K> {
         }
     }
 
+    /// Bytes that a key owns on the heap, about.
+    #[must_use]
+    pub fn key_heap(&self) -> f64 {
+        self.by_key.key_heap()
+    }
+
     /// The time of the next timer. It may be that of one that has been deleted.
     #[must_use]
     pub fn earliest(&mut self) -> Option<Timestamp> {
@@ -181,6 +188,10 @@ impl<K: Key> KeyedState for Timers<K> {
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
         self.restored = true;
         self.by_key.read(row)
+    }
+
+    fn memory(&mut self, measuring: &mut Measuring) -> u64 {
+        self.by_key.memory(measuring) + self.due.memory(self.by_key.key_heap())
     }
 
     fn show(&self, row: &Row<'_>) -> Option<String> {

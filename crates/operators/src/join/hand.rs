@@ -34,6 +34,8 @@ pub(crate) struct Hands<K, A, B, S> {
     pub(crate) waiting: VecDeque<Hand<K, A, B, S>>,
     /// State has been read that nobody has looked at.
     pub(crate) restored: bool,
+    /// What the queue of rows that will be gone takes in memory.
+    pub(crate) queue_bytes: u64,
 }
 
 impl<K, A, B, S> Hands<K, A, B, S> {
@@ -42,6 +44,7 @@ impl<K, A, B, S> Hands<K, A, B, S> {
             owned,
             waiting: VecDeque::new(),
             restored: false,
+            queue_bytes: 0,
         }
     }
 }
@@ -69,6 +72,10 @@ where
             }
         }
         Ok(())
+    }
+
+    fn memory(&self) -> u64 {
+        self.queue_bytes
     }
 
     fn read_group(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), StateError> {

@@ -88,6 +88,11 @@ where
         self.table.find(key).map(|place| self.table.group(place))
     }
 
+    /// What the queue takes in memory.
+    pub(crate) fn queue_bytes(&self) -> u64 {
+        self.due.memory(self.table.key_heap())
+    }
+
     /// When the next rows may be gone.
     pub(crate) fn next_due(&self) -> Option<Timestamp> {
         self.due.earliest()

@@ -287,6 +287,7 @@ where
     }
 
     fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
+        self.hands.queue_bytes = self.kept.queue_bytes();
         let table = &mut self.kept.table;
         let mut parts = Parts(&mut [&mut self.clock, table, &mut self.hands]);
         visitor.keyed(&self.output.operator, &mut parts)?;

@@ -175,6 +175,11 @@ impl<K: Key, S: State> DatedTable<K, S> {
         }
     }
 
+    /// What the order takes in memory.
+    pub(crate) fn queue_bytes(&self) -> u64 {
+        self.due.memory(self.table.key_heap())
+    }
+
     /// Builds the order from the states.
     pub(crate) fn restore(&mut self) {
         self.settle();

@@ -8,7 +8,7 @@ use levada_core::key::KeyError;
 use levada_core::{BoxError, Key, KeyGroup, KeyGroups, Moment, Origin, State, Timestamp};
 use levada_runtime::{Room, StateError, Subtask, Turn, Visitor};
 use levada_state::{
-    KeyedState, KeyedTable, Parts, Place, Row, Rows, Saving, StateVersion, ValueReader,
+    KeyedState, KeyedTable, Measuring, Parts, Place, Row, Rows, Saving, StateVersion, ValueReader,
 };
 
 use crate::process::Timer;
@@ -352,15 +352,20 @@ impl<K: Key, S: State> KeyedValues<K, S> {
         visitor: &mut dyn Visitor,
     ) -> Result<(), StateError> {
         self.settle();
+        let mut queue_bytes = self.times.queue_bytes();
         let states: &mut dyn KeyedState = match &mut self.entries {
             Entries::Kept(table) => table,
-            Entries::Dated(dated) => &mut dated.table,
+            Entries::Dated(dated) => {
+                queue_bytes += dated.queue_bytes();
+                &mut dated.table
+            }
         };
         let [watermark, event, processing] = self.times.states();
         let mut parts = [states, watermark, event, processing];
         let mut whole = Whole {
             parts: Parts(&mut parts),
             restored: &mut self.restored,
+            queue_bytes,
         };
         visitor.keyed(operator, &mut whole)
     }
@@ -414,6 +419,8 @@ fn group_of<K: Key>(
 struct Whole<'a, 'b, 'c> {
     parts: Parts<'a, 'b>,
     restored: &'c mut bool,
+    /// What the queues beside the states take in memory.
+    queue_bytes: u64,
 }
 
 impl KeyedState for Whole<'_, '_, '_> {
@@ -432,6 +439,10 @@ impl KeyedState for Whole<'_, '_, '_> {
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
         *self.restored = true;
         self.parts.read(row)
+    }
+
+    fn memory(&mut self, measuring: &mut Measuring) -> u64 {
+        self.parts.memory(measuring) + self.queue_bytes
     }
 
     fn show(&self, row: &Row<'_>) -> Option<String> {

@@ -53,6 +53,11 @@ impl<K: Key> Times<K> {
         [&mut self.watermark, &mut self.event, &mut self.processing]
     }
 
+    /// What the queue beside the timers takes in memory.
+    pub(crate) fn queue_bytes(&self) -> u64 {
+        self.reached.memory(self.event.key_heap())
+    }
+
     /// State has been read: finds what is due.
     pub(crate) fn restore(&mut self) {
         for (key, group, at) in self.event.iter() {

@@ -141,7 +141,7 @@ struct Export<'a> {
 impl Visitor for Export<'_> {
     fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError> {
         let blame = Blame::on(operator);
-        let read = self.restored.read_keyed(operator.name(), state);
+        let read = (self.restored).read_keyed(operator.name(), state, &mut |_| Ok(()));
         blame.lift();
         read?;
         let mut rows = Rows::with_room(usize::MAX);

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use levada_checkpoint::{
     Archive, Block, BlockFile, BlockKind, CheckpointError, FileEntry, Manifest, Place,
 };
-use levada_core::codec;
+use levada_core::codec::{self, CodecError};
 use levada_core::{BoxError, KeyGroups, Origin};
 use levada_state::{KeyedState, OperatorState, RowLog, Snapshot, StateError};
 
-use crate::error::Blame;
+use crate::error::{Blame, Failure};
 use crate::push::Visitor;
 use crate::stage::Replays;
+use crate::state_memory::Weigher;
 use channels::Channels;
 
 /// What was saved, by whom it belongs to. Rows of keyed state stay on the disk until they are read into the tables: there may
@@ -42,6 +43,9 @@ pub(crate) struct RestoredSplits<'a> {
     /// What none was.
     pub(crate) waiting: Option<&'a [u8]>,
 }
+
+/// Bytes of rows that are read before somebody looks at what the state takes.
+const BYTES_BETWEEN: usize = 256 << 10;
 
 /// Where rows are.
 struct Chunk {
@@ -147,16 +151,19 @@ impl Restored {
         self.state.has_operator_rows(operator)
     }
 
-    /// Reads the groups that an operator is to keep into its state.
+    /// Reads the groups that an operator is to keep into its state. Calls `watch` now and then.
     pub(crate) fn read_keyed(
         &self,
         operator: &str,
         state: &mut dyn KeyedState,
+        watch: &mut dyn FnMut(&mut dyn KeyedState) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
         let Some(log) = self.keyed.get(operator) else {
             return Ok(());
         };
         log.reserve(state);
+        watch(state)?;
+        let mut unwatched = 0;
         let mut open: Option<(usize, BlockFile)> = None;
         for (number, chunk) in log.chunks(&state.owned()) {
             let file = match &mut open {
@@ -169,6 +176,11 @@ impl Restored {
             };
             let rows = file.payload(chunk.place).map_err(StateError::of_operator)?;
             log.read(number, rows, state)?;
+            unwatched += rows.len();
+            if unwatched >= BYTES_BETWEEN {
+                unwatched = 0;
+                watch(state)?;
+            }
         }
         Ok(())
     }
@@ -252,13 +264,23 @@ pub(crate) struct Restore<'a> {
     pub(crate) in_flight: u64,
     /// The operator whose state could not be read.
     pub(crate) failed: Option<Origin>,
+    pub(crate) weigher: &'a mut Weigher,
+    /// That the state takes too much memory, if it does.
+    pub(crate) failure: Option<Failure>,
 }
 
 impl Visitor for Restore<'_> {
     fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError> {
+        let (weigher, failure) = (&mut *self.weigher, &mut self.failure);
+        let mut watch = |state: &mut dyn KeyedState| {
+            weigher.weigh_one(operator, state).map_err(|too_much| {
+                *failure = Some(too_much);
+                StateError::of_operator(CodecError::damaged("it takes too much memory"))
+            })
+        };
         // It may be that a closure of the user's turns a value of before into one of now.
         let blame = Blame::on(operator);
-        let read = self.restored.read_keyed(operator.name(), state);
+        let read = self.restored.read_keyed(operator.name(), state, &mut watch);
         blame.lift();
         read.inspect_err(|_| self.failed = Some(operator.clone()))
     }

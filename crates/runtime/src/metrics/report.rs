@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hdrhistogram::Histogram;
 use levada_core::sync::Mutex;
-use levada_core::{Clock, Moment, Timestamp};
+use levada_core::{Clock, Moment, Origin, Timestamp};
 use levada_graph::{EdgeId, NodeId, NodeKind, Plan};
 use levada_network::{Budget, ChannelGauge, EdgeGauge};
 use serde::Serialize;
@@ -99,6 +99,10 @@ pub struct OperatorMetrics {
     pub records_late: Vec<u64>,
     /// How often a split was held back because it was too far ahead of the others, by subtask of a source.
     pub splits_held: Vec<u64>,
+    /// Bytes of memory that its keyed state takes, about, by subtask.
+    pub state_bytes: Vec<u64>,
+    /// The most that it took, by subtask.
+    pub state_bytes_max: Vec<u64>,
     /// How far it is in event time, in milliseconds, by subtask; none before its first watermark.
     pub watermark: Vec<Option<i64>>,
     /// By how many milliseconds the subtask that is the least far is behind the time of day; none if no subtask is between
@@ -216,6 +220,17 @@ impl Registry {
         Arc::clone(&self.operators[node.0 as usize][subtask])
     }
 
+    /// The operators that may have state, with the counters of each subtask.
+    pub(crate) fn stateful(&self) -> Vec<(Origin, Vec<Arc<OperatorCounters>>)> {
+        let graph = self.plan.graph();
+        let nodes = graph.nodes().filter(|node| graph.node(*node).is_named());
+        let of = |node: NodeId| {
+            let counters = self.operators[node.0 as usize].clone();
+            (graph.node(node).origin.clone(), counters)
+        };
+        nodes.map(of).collect()
+    }
+
     pub(crate) fn edge(&self, edge: EdgeId) -> Arc<EdgeGauge> {
         Arc::clone(&self.edges[&edge])
     }
@@ -294,6 +309,8 @@ impl Registry {
                     records_skipped: counters.iter().map(|c| c.records_skipped.get()).collect(),
                     records_late: counters.iter().map(|c| c.records_late.get()).collect(),
                     splits_held: counters.iter().map(|c| c.splits_held.get()).collect(),
+                    state_bytes: counters.iter().map(|c| c.state_bytes.get()).collect(),
+                    state_bytes_max: counters.iter().map(|c| c.state_bytes.most()).collect(),
                     watermark: watermarks.clone().map(|w| w.map(|w| w.0)).collect(),
                     watermark_lag_millis: lag(watermarks.flatten(), wall),
                     latency: (node.kind == NodeKind::Sink).then(|| latency(counters)),
@@ -419,6 +436,18 @@ impl OperatorMetrics {
     #[must_use]
     pub fn sum_splits_held(&self) -> u64 {
         self.splits_held.iter().sum()
+    }
+
+    /// Bytes of memory that its keyed state takes, about.
+    #[must_use]
+    pub fn sum_state_bytes(&self) -> u64 {
+        self.state_bytes.iter().sum()
+    }
+
+    /// The most that the keyed state of its subtasks took, each at its time.
+    #[must_use]
+    pub fn sum_state_bytes_max(&self) -> u64 {
+        self.state_bytes_max.iter().sum()
     }
 
     /// Records left out by all subtasks.

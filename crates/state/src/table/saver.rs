@@ -22,6 +22,7 @@ use levada_core::codec::{self, CodecError};
 use levada_core::{Key, KeyGroup, fault};
 
 use crate::error::StateError;
+use crate::memory::scaled;
 use crate::saving::{RowKind, Rows, Saving};
 use crate::shards::{Marks, Place, Shard, Shards};
 use crate::table::entry::{Entry, Mark};
@@ -148,6 +149,18 @@ impl<K: Key, V> Saver<K, V> {
         self.begun
             .iter()
             .any(|begun| begun.checkpoint == checkpoint)
+    }
+
+    /// Bytes that it takes: keys that were removed, and what waits to be saved. `key` is what a key owns.
+    pub(crate) fn memory(&self, key: f64) -> u64 {
+        let removed = self.removed.as_ref().map_or(0, |removed| {
+            removed.allocated() as u64 + scaled(key, removed.len())
+        });
+        let before = self
+            .running
+            .as_ref()
+            .map_or(0, |running| running.before.allocated());
+        removed + before
     }
 
     pub(crate) fn is_running(&self) -> bool {

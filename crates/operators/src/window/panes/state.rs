@@ -113,6 +113,7 @@ impl<K: Key, A, S> PaneState<K, A, S> {
                 owned,
                 emissions: Emissions::default(),
                 is_restored: false,
+                queue_bytes: 0,
             },
         }
     }
@@ -224,6 +225,8 @@ where
 {
     /// All of it, as it is saved.
     pub(crate) fn visit<R>(&mut self, visit: impl FnOnce(&mut dyn KeyedState) -> R) -> R {
+        let key = self.table.key_heap();
+        self.emitting.queue_bytes = self.forgetting.memory(key) + self.times.queue_bytes();
         let [watermark, event, processing] = self.times.states();
         let mut parts = [
             &mut self.table as &mut dyn KeyedState,
@@ -241,6 +244,8 @@ pub(crate) struct Emitting<K, A> {
     owned: Range<u16>,
     pub(crate) emissions: Emissions<K, A>,
     is_restored: bool,
+    /// What the queues beside the windows take.
+    queue_bytes: u64,
 }
 
 /// A group is written as the number of its emissions (u64) and the emissions.
@@ -255,6 +260,10 @@ where
 
     fn write(&self, groups: &mut [Vec<u8>]) -> Result<(), StateError> {
         self.emissions.write(&self.owned, groups)
+    }
+
+    fn memory(&self) -> u64 {
+        self.queue_bytes
     }
 
     fn read_group(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), StateError> {

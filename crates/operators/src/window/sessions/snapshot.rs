@@ -26,6 +26,7 @@ where
             firing: &mut self.firing,
             is_restored: &mut self.is_restored,
             interrupted: &mut self.interrupted,
+            queue_bytes: self.due.memory(self.table.key_heap()),
         };
         visit(&mut Parts(&mut [&mut self.table, &mut times]))
     }
@@ -39,6 +40,7 @@ struct Times<'a, K, A> {
     firing: &'a mut Option<Firing>,
     is_restored: &'a mut bool,
     interrupted: &'a mut Vec<bool>,
+    queue_bytes: u64,
 }
 
 /// A group is written as
@@ -65,6 +67,10 @@ where
             codec::encode(&times, bytes).map_err(|error| StateError::new(group, error))?;
         }
         self.emissions.write(self.owned, groups)
+    }
+
+    fn memory(&self) -> u64 {
+        self.queue_bytes
     }
 
     fn read_group(&mut self, group: KeyGroup, mut bytes: &[u8]) -> Result<(), StateError> {

@@ -23,7 +23,7 @@ pub(crate) struct SessionState<K, A> {
     pub(crate) clock: GroupClock,
     pub(super) owned: Range<u16>,
     pub(crate) table: KeyedTable<K, KeySessions<A>>,
-    due: DueQueue<K>,
+    pub(super) due: DueQueue<K>,
     /// What is being emitted; more than one only after a restore.
     pub(crate) emissions: Emissions<K, A>,
     pub(super) firing: Option<Firing>,

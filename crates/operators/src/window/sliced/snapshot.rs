@@ -10,12 +10,14 @@ use std::ops::Range;
 
 use levada_core::codec::{self, CodecError};
 use levada_core::{Key, KeyGroup, Timestamp};
-use levada_state::{KeyedState, Row, RowKind, Rows, Saving, StateError, WholeState, write_rows};
+use levada_state::{
+    KeyedState, Measuring, Row, RowKind, Rows, Saving, StateError, WholeState, write_rows,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::window::sliced::saving::{EMITTED, SLICES, TIMES};
-use crate::window::sliced::state::SlicedState;
+use crate::window::sliced::state::{ByKey, SlicedState};
 
 /// How much is looked at in one call.
 const WORK_PER_SLICE: usize = 1 << 15;
@@ -87,6 +89,13 @@ where
         is_done
     }
 
+    fn memory(&mut self, measuring: &mut Measuring) -> u64 {
+        // The latest slices first: they grow.
+        let slices = self.slices.iter_mut().rev();
+        let slices: u64 = slices.map(|(_, table)| table.memory(measuring)).sum();
+        slices + self.memory_of_keys()
+    }
+
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
         match row.part {
             SLICES => self.read_slice(row),
@@ -101,6 +110,17 @@ where
     K: Key,
     A: Clone + Serialize + DeserializeOwned,
 {
+    /// What is kept of some keys, and what waits to be saved.
+    fn memory_of_keys(&self) -> u64 {
+        let key = self
+            .slices
+            .back()
+            .map_or(0.0, |(_, table)| table.key_heap());
+        let changed = self.changed.values().map(|keys| bytes_of(keys, key));
+        let waiting = self.saving.left.allocated() + self.saving.found.allocated();
+        changed.sum::<u64>() + bytes_of(&self.emitted, key) + waiting
+    }
+
     fn add_whole(&self, rows: &mut Rows) -> Result<(), StateError> {
         let mut groups = self.owned.clone();
         groups.try_for_each(|group| rows.add(KeyGroup(group), RowKind::Whole, |_| Ok(())))
@@ -135,6 +155,13 @@ where
         };
         read().map_err(|error| StateError::new(group, error))
     }
+}
+
+/// About what a map takes in memory, with keys that own so much.
+fn bytes_of<K, V>(map: &ByKey<K, V>, key: f64) -> u64 {
+    // An entry with its hash, and its place in the table.
+    let each = (size_of::<(u64, K, V)>() + 2 * size_of::<usize>()) as f64 + key;
+    (map.len() as f64 * each) as u64
 }
 
 /// How far windows have fired. A group is written as
