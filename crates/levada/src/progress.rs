@@ -79,7 +79,10 @@ impl Progress {
     pub(crate) fn tell(&self, event: &Event) {
         let is_worth_it = matches!(
             event,
-            Event::Beginning { .. } | Event::CheckpointFailed { .. } | Event::Restarting { .. }
+            Event::Beginning { .. }
+                | Event::CheckpointLate { .. }
+                | Event::CheckpointFailed { .. }
+                | Event::Restarting { .. }
         );
         if !is_worth_it {
             return;

@@ -11,6 +11,7 @@
 
 pub(crate) mod block;
 mod export;
+mod hold;
 mod manifest;
 mod options;
 pub(crate) mod order;
@@ -25,6 +26,8 @@ mod writer;
 
 pub(crate) use block::Outlet;
 pub use export::{Exported, export};
+pub(crate) use hold::All;
+pub use hold::{HeldUp, Hold};
 pub use levada_checkpoint::BlockKind;
 pub(crate) use manifest::manifest_of;
 pub use options::{Allowed, CheckpointOptions, StartAt};

@@ -208,6 +208,7 @@ impl Coordinator {
         let tasks = Tasks {
             is_live: &|task| self.state[task] != State::Ended,
             wake: &|task| self.tasks[task].wake(),
+            place: &|task| (self.tasks[task].head().clone(), self.tasks[task].subtask()),
         };
         act(schedule, &tasks)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use levada_core::Origin;
 
-use crate::checkpoint::CheckpointSummary;
+use crate::checkpoint::{All, CheckpointSummary, HeldUp};
 
 /// Something that happened.
 #[derive(Clone, Debug)]
@@ -32,6 +32,15 @@ pub enum Event {
     },
     /// A checkpoint is complete.
     CheckpointCompleted(Box<CheckpointSummary>),
+    /// A checkpoint takes long: a tenth of the time is over after which it is given up. Told once of each.
+    CheckpointLate {
+        /// Its number.
+        number: u64,
+        /// How long ago it began.
+        after: Duration,
+        /// What it waits for, and why; first those for whom others wait.
+        held_up: Vec<HeldUp>,
+    },
     /// A checkpoint failed or was given up; the job goes on, and the ones before are as good as they were.
     CheckpointFailed {
         /// Its number.
@@ -73,6 +82,15 @@ impl fmt::Display for Event {
                 summary.number,
                 summary.bytes,
                 summary.durable_nanos as f64 / 1e6
+            ),
+            Self::CheckpointLate {
+                number,
+                after,
+                held_up,
+            } => write!(
+                f,
+                "checkpoint {number} is not complete after {after:.1?}: {}",
+                All(held_up)
             ),
             Self::CheckpointFailed { number, reason } => {
                 write!(f, "checkpoint {number} failed: {reason}")

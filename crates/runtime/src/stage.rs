@@ -17,6 +17,8 @@ mod splits;
 mod tee;
 mod two;
 
+use std::sync::Arc;
+
 use levada_core::key::KeyError;
 use levada_core::{Key, KeyGroup, KeyGroups, Room};
 use levada_network::HasKeyGroup;
@@ -54,6 +56,12 @@ pub trait Stage: Send {
 
     /// Begins a checkpoint that is wanted, after the stage has ended.
     fn begin(&mut self, turn: &mut Turn, checkpoints: &mut Participant);
+
+    /// The edges on which the barrier of a checkpoint is missing: before it begins here, or while channels are saved for it.
+    fn missing(&self, checkpoint: u64) -> Vec<Arc<str>> {
+        let _ = checkpoint;
+        Vec::new()
+    }
 
     /// Shows all state to the visitor.
     ///

@@ -77,6 +77,7 @@ pub const SPAN_TARGET: &str = "levada::task";
 pub struct TaskCell {
     id: usize,
     head: Origin,
+    subtask: usize,
     state: TaskState,
     body: Mutex<Option<Body>>,
     schedule: Arc<dyn Schedule>,
@@ -131,6 +132,7 @@ impl TaskCell {
         Arc::new(Self {
             id,
             head,
+            subtask,
             state: TaskState::ready(),
             body: Mutex::new(None),
             schedule,
@@ -175,6 +177,11 @@ impl TaskCell {
     #[must_use]
     pub fn head(&self) -> &Origin {
         &self.head
+    }
+
+    /// The number of the subtask.
+    pub(crate) fn subtask(&self) -> usize {
+        self.subtask
     }
 
     /// Whether it is never polled again.
@@ -322,6 +329,7 @@ impl Body {
             progress = self.stage.poll(&mut self.turn, &mut self.participant);
         }
         let has_ended = progress == Progress::Ended;
+        let is_blocked = progress == Progress::Blocked;
         if has_ended && self.participant.wanted().is_some() {
             self.stage.begin(&mut self.turn, &mut self.participant);
         }
@@ -333,6 +341,10 @@ impl Body {
         let mut next = Next::Nothing;
         if self.participant.is_active() {
             next = self.participant.go_on(&mut *self.stage, head)?;
+        }
+        if self.participant.pending().is_some() {
+            self.participant
+                .say_what_holds(&mut *self.stage, &self.turn, is_blocked);
         }
         if has_ended && !self.prepared && (self.duties.sink || self.duties.source) {
             self.prepared = true;

@@ -72,6 +72,8 @@ pub struct Turn {
     clearing: Option<Moment>,
     /// Records until that is over, whatever the time.
     clearing_left: u32,
+    /// Whose emission could not be cleared, of those that cannot be saved half-way.
+    unfinished: Option<Origin>,
     /// Whether enough has been sent for others to read it first.
     yielding: bool,
     wake_at: Option<Moment>,
@@ -103,6 +105,7 @@ impl Turn {
             exhausted: false,
             clearing: None,
             clearing_left: 0,
+            unfinished: None,
             yielding: false,
             wake_at: None,
             failure: None,
@@ -239,6 +242,7 @@ impl Turn {
     pub(crate) fn clear(&mut self, act: impl FnOnce(&mut Self) -> Room) -> Room {
         self.clearing = Some(self.look() + CLEARING_TIME);
         self.clearing_left = CLEARING_RECORDS;
+        self.unfinished = None;
         let room = act(self);
         self.clearing = None;
         room
@@ -258,6 +262,19 @@ impl Turn {
         } else {
             Room::Free
         }
+    }
+
+    /// Says whose emission is to be cleared, and cannot be saved half-way: first by those that come first in a chain.
+    #[inline]
+    pub fn is_unfinished(&mut self, operator: &Origin) {
+        if self.is_clearing() {
+            self.unfinished = Some(operator.clone());
+        }
+    }
+
+    /// Whose emission could not be cleared the last time.
+    pub(crate) fn unfinished(&self) -> Option<&Origin> {
+        self.unfinished.as_ref()
     }
 
     /// Whether only what cannot be saved is to go on.

@@ -94,6 +94,44 @@ fn failures(run: &Run) -> Vec<(u64, String)> {
     failed.collect()
 }
 
+/// What was said of checkpoints that were late.
+fn late(run: &Run) -> Vec<String> {
+    let late = run.events.iter();
+    let late = late.filter(|event| matches!(event, Event::CheckpointLate { .. }));
+    late.map(ToString::to_string).collect()
+}
+
+/// On threads: it takes time that passes while a task runs.
+#[test]
+fn an_emission_without_end_is_named_as_what_holds_up_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = CheckpointOptions::new(dir.path());
+    options.every = Some(Duration::from_millis(10));
+    options.timeout = Duration::from_millis(500);
+    options.alignment_timeout = Some(Duration::ZERO);
+    let handle = Runner::new()
+        .parallelism(1)
+        .checkpoints(options)
+        .start(|job: &Job| {
+            job.source("numbers", iterator(0..2u64))
+                .rebalance()
+                .flat_map(|_| 0..u64::MAX)
+                .filter(|n| *n == u64::MAX)
+                .rebalance()
+                .sink("out", for_each(|_| {}));
+        })
+        .unwrap();
+    let failed = handle.events().iter().find_map(|event| match event {
+        Event::CheckpointFailed { reason, .. } => Some(reason),
+        _ => None,
+    });
+    handle.cancel();
+    let reason = failed.unwrap();
+    let expected = "must first emit the rest of what `flat_map` has begun to emit";
+    assert!(reason.contains(expected), "{reason}");
+    assert!(handle.end().1.is_err());
+}
+
 #[test]
 fn a_checkpoint_that_takes_too_long_is_given_up_and_the_next_one_is_complete() {
     for seed in 0..20 {
@@ -119,10 +157,22 @@ fn a_checkpoint_that_takes_too_long_is_given_up_and_the_next_one_is_complete() {
         assert_eq!(take(&mut simulated).number, 2);
         let run = end(simulated);
         run.expect_finished();
-        assert_eq!(
-            failures(&run),
-            [(1, "it took longer than 5s".to_owned())],
-            "seed {seed}"
+        let failures = failures(&run);
+        let (number, reason) = &failures[0];
+        assert_eq!((failures.len(), *number), (1, 1), "seed {seed}");
+        // Those are named first that others wait for.
+        let first = reason.split("; ").next().unwrap();
+        assert!(
+            first.starts_with("it took longer than 5s: ")
+                && first.contains("waits for the barrier on `once -> out #0`, and reads nothing"),
+            "seed {seed}: {reason}"
+        );
+        let late = late(&run);
+        assert_eq!(late.len(), 1, "it is told once");
+        assert!(
+            late[0].starts_with("checkpoint 1 is not complete after 500.0ms: ")
+                && late[0].contains("`once -> out #0`"),
+            "seed {seed}: {late:?}"
         );
         world.expect_exact(seed);
     }

@@ -87,9 +87,9 @@ impl<O: Send + 'static> Outputs<O> {
 
 impl<O: Send + 'static> Downstream for Outputs<O> {
     fn resume(&mut self, turn: &mut Turn) -> Room {
-        self.room[0] = self.main.resume(turn);
+        self.room[0] = self.main.resume(&self.operator, turn);
         for (side, room) in self.sides.iter_mut().zip(&mut self.room[1..]) {
-            *room = side.resume(turn);
+            *room = side.resume(&self.operator, turn);
         }
         self.room()
     }

@@ -71,7 +71,10 @@ impl<T> Port<T> {
         after
     }
 
-    pub(crate) fn resume(&mut self, turn: &mut Turn) -> Room {
+    pub(crate) fn resume(&mut self, operator: &Origin, turn: &mut Turn) -> Room {
+        if !self.overdraft.is_empty() {
+            turn.is_unfinished(operator);
+        }
         if self.next.resume(turn).is_full() {
             return Room::Full;
         }
@@ -85,14 +88,14 @@ impl<T> Port<T> {
 
 /// A side output, whatever its records.
 pub(crate) trait AnyPort: Send {
-    fn resume(&mut self, turn: &mut Turn) -> Room;
+    fn resume(&mut self, operator: &Origin, turn: &mut Turn) -> Room;
     fn next(&mut self) -> &mut dyn Downstream;
     fn as_any(&mut self) -> &mut dyn Any;
 }
 
 impl<T: Send + 'static> AnyPort for Port<T> {
-    fn resume(&mut self, turn: &mut Turn) -> Room {
-        Self::resume(self, turn)
+    fn resume(&mut self, operator: &Origin, turn: &mut Turn) -> Room {
+        Self::resume(self, operator, turn)
     }
 
     fn next(&mut self) -> &mut dyn Downstream {

@@ -90,6 +90,9 @@ where
     P: Push<B>,
 {
     fn resume(&mut self, turn: &mut Turn) -> Room {
+        if !self.overdraft.is_empty() {
+            turn.is_unfinished(&self.operator);
+        }
         if self.next.resume(turn).is_full() {
             return Room::Full;
         }

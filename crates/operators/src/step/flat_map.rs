@@ -84,6 +84,9 @@ where
     P: Push<I::Item>,
 {
     fn resume(&mut self, turn: &mut Turn) -> Room {
+        if self.suspended.is_some() {
+            turn.is_unfinished(&self.operator);
+        }
         if self.next.resume(turn).is_full() {
             return Room::Full;
         }

@@ -105,6 +105,11 @@ impl Load {
         self.bytes_max.load(Ordering::Relaxed)
     }
 
+    /// Whether nothing more should be saved now.
+    pub(crate) fn is_over(&self) -> bool {
+        self.bytes() >= self.limit
+    }
+
     /// Whether nothing more should be saved now. Whoever is told so is woken when that changes.
     pub(crate) fn is_full(&self, waker: &Arc<dyn Wake>) -> bool {
         if self.bytes() < self.limit {

@@ -6,6 +6,8 @@ use levada_core::sync::Mutex;
 use levada_core::sync::atomic::{AtomicBool, Ordering};
 use levada_state::Saving;
 
+use crate::checkpoint::hold::Hold;
+
 /// A checkpoint that all tasks are to take part in.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Order {
@@ -29,6 +31,8 @@ impl Order {
 pub(crate) struct Mail {
     is_there: AtomicBool,
     letters: Mutex<Letters>,
+    /// What the task says, in turn, of the checkpoint that it is to take part in: what that waits for.
+    hold: Mutex<Option<(u64, Hold)>>,
 }
 
 /// The last word on each subject.
@@ -56,6 +60,19 @@ impl Mail {
         let mut letters = self.letters.lock();
         write(&mut letters);
         self.is_there.store(true, Ordering::Release);
+    }
+
+    /// Says what a checkpoint waits for here.
+    pub(crate) fn say(&self, checkpoint: u64, hold: Hold) {
+        *self.hold.lock() = Some((checkpoint, hold));
+    }
+
+    /// What a checkpoint waits for at the task, as of the end of its last poll.
+    pub(crate) fn hold(&self, checkpoint: u64) -> Hold {
+        match &*self.hold.lock() {
+            Some((number, hold)) if *number == checkpoint => hold.clone(),
+            _ => Hold::Away,
+        }
     }
 
     /// What has been told since the last time.

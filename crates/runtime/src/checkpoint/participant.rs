@@ -6,12 +6,14 @@ use crossbeam_channel::Sender;
 use levada_core::{Origin, Wake};
 
 use crate::checkpoint::block::{Block, Outlet};
+use crate::checkpoint::hold::{Hold, Outside};
 use crate::checkpoint::order::{Mail, Order};
 use crate::checkpoint::visitors::{Begin, Commit, GiveUp, Left, Overtake, Slice};
 use crate::error::Failure;
 use crate::push::Visitor;
 use crate::stage::Stage;
 use crate::task::Report;
+use crate::turn::Turn;
 
 /// What a task knows of checkpoints.
 ///
@@ -257,6 +259,53 @@ impl Participant {
         let has_more = running.left.state;
         self.acknowledge();
         Ok(if has_more { Next::More } else { Next::Nothing })
+    }
+
+    /// Says what the checkpoint that is wanted, or has begun here, waits for: at the end of a poll.
+    pub(crate) fn say_what_holds(&self, stage: &mut dyn Stage, turn: &Turn, is_blocked: bool) {
+        let Some(number) = self.pending() else {
+            return;
+        };
+        self.mail.say(number, self.hold(stage, turn, is_blocked));
+    }
+
+    /// The checkpoint that is wanted, or has begun here and is not saved.
+    #[inline]
+    pub(crate) fn pending(&self) -> Option<u64> {
+        let running = self.running.as_ref().map(|running| running.order);
+        self.order.or(running).map(|order| order.number())
+    }
+
+    fn hold(&self, stage: &mut dyn Stage, turn: &Turn, is_blocked: bool) -> Hold {
+        let unfinished = || Hold::Unfinished {
+            operator: turn.unfinished().map(|of| of.name().to_owned()),
+        };
+        let Some(running) = &self.running else {
+            let missing = self.order.map(|order| stage.missing(order.number()));
+            return match missing {
+                Some(edges) if !edges.is_empty() && !self.must_overtake() => {
+                    Hold::Barriers { edges, is_blocked }
+                }
+                _ => unfinished(),
+            };
+        };
+        let number = running.order.number();
+        if running.left.state {
+            let outlet = self.outlet.as_ref();
+            let is_full = outlet.is_some_and(|outlet| outlet.load().is_over());
+            return if is_full { Hold::Disk } else { Hold::State };
+        }
+        if running.has_open_inputs {
+            let edges = stage.missing(number);
+            return Hold::Barriers { edges, is_blocked };
+        }
+        let mut outside = Outside {
+            checkpoint: number,
+            found: None,
+        };
+        // It writes and reads nothing.
+        let _ = stage.visit(&mut outside);
+        outside.found.unwrap_or(Hold::State)
     }
 
     /// Tells the coordinator once everything is saved.

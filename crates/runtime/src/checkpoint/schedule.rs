@@ -8,10 +8,11 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use levada_checkpoint::{CheckpointError, CheckpointKind, FileEntry, JobEntry, Manifest};
 use levada_checkpoint::{EdgeEntry, OperatorEntry};
-use levada_core::{Moment, Timestamp, fault};
+use levada_core::{Moment, Origin, Timestamp, fault};
 use levada_state::Saving;
 
 use crate::checkpoint::block::{Outlet, ToWriter};
+use crate::checkpoint::hold::{self, All, HeldUp, Hold};
 use crate::checkpoint::options::CheckpointOptions;
 use crate::checkpoint::order::{Mail, Order, tell_all};
 use crate::checkpoint::participant::SavedByTask;
@@ -47,6 +48,8 @@ pub(crate) struct Tasks<'a> {
     /// Whether it has not ended.
     pub(crate) is_live: &'a dyn Fn(usize) -> bool,
     pub(crate) wake: &'a dyn Fn(usize),
+    /// The operator at its head, and the number of its subtask.
+    pub(crate) place: &'a dyn Fn(usize) -> (Origin, usize),
 }
 
 /// Takes checkpoints one at a time.
@@ -101,6 +104,8 @@ struct Pending {
     saved: SavedByTask,
     overtaken: usize,
     has_overtaken: bool,
+    /// Whether it has been told that it is late.
+    is_late: bool,
     /// When the last task had saved its part.
     saved_at: Option<Moment>,
 }
@@ -178,10 +183,8 @@ impl Schedule {
         match &self.pending {
             Some(pending) => {
                 let timeout = pending.began + self.options().timeout;
-                Some(
-                    self.overtakes_at(pending)
-                        .map_or(timeout, |at| at.min(timeout)),
-                )
+                let others = [self.overtakes_at(pending), self.late_at(pending)];
+                others.into_iter().flatten().chain([timeout]).min()
             }
             None if !self.asked.is_empty() => Some(Moment::ZERO),
             None => self.next_at(),
@@ -200,6 +203,37 @@ impl Schedule {
         Some(pending.began + self.options().alignment_timeout?)
     }
 
+    /// When somebody is to be told what it waits for.
+    fn late_at(&self, pending: &Pending) -> Option<Moment> {
+        (!pending.is_late).then(|| pending.began + self.options().timeout / LATE_PART)
+    }
+
+    /// What the checkpoint that is being taken waits for.
+    fn held_up(&self, tasks: &Tasks<'_>) -> Vec<HeldUp> {
+        let Some(pending) = &self.pending else {
+            return Vec::new();
+        };
+        if pending.saved_at.is_some() {
+            return vec![HeldUp {
+                operator: None,
+                subtask: 0,
+                hold: Hold::Files,
+            }];
+        }
+        let waits = (0..self.mails.len()).filter(|task| pending.waits[*task]);
+        let held = waits.map(|task| {
+            let (operator, subtask) = (tasks.place)(task);
+            HeldUp {
+                operator: Some(operator),
+                subtask,
+                hold: self.mails[task].hold(pending.number),
+            }
+        });
+        let mut held: Vec<_> = held.collect();
+        hold::sort(&mut held);
+        held
+    }
+
     /// Does what is due.
     pub(crate) fn tick(&mut self, now: Moment, tasks: &Tasks<'_>) -> (Vec<Event>, Decision) {
         let mut events = Vec::new();
@@ -208,10 +242,20 @@ impl Schedule {
             let number = pending.number;
             if now >= pending.began + self.options().timeout {
                 let timeout = self.options().timeout;
-                let reason = format!("it took longer than {}", text(timeout));
+                let held = self.held_up(tasks);
+                let reason = format!("it took longer than {}: {}", text(timeout), All(&held));
                 decision = self.give_up(&reason, now, tasks, &mut events);
             } else if self.overtakes_at(pending).is_some_and(|at| now >= at) {
                 self.overtake(number, tasks);
+            } else if self.late_at(pending).is_some_and(|at| now >= at) {
+                events.push(Event::CheckpointLate {
+                    number,
+                    after: now - pending.began,
+                    held_up: self.held_up(tasks),
+                });
+                if let Some(pending) = &mut self.pending {
+                    pending.is_late = true;
+                }
             }
         } else if let Some(asked) = self.asked.pop_front() {
             self.begin(asked, now, tasks);
@@ -261,6 +305,7 @@ impl Schedule {
             saved: SavedByTask::default(),
             overtaken: 0,
             has_overtaken: false,
+            is_late: false,
             saved_at: None,
         });
         // All are told before one is woken: who sees a barrier knows what it is for.
@@ -534,6 +579,9 @@ impl Schedule {
         }
     }
 }
+
+/// A checkpoint is late once so large a part of the time that it may take is over: one in so many.
+const LATE_PART: u32 = 10;
 
 fn text(duration: Duration) -> String {
     format!("{duration:?}")

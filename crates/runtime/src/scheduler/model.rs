@@ -25,6 +25,7 @@ mod pool {
     use crate::push::{Downstream, Ending, Push, Signal, Visitor};
     use crate::scheduler::{Pool, Schedule};
     use crate::stage::{InboxStage, Input, Progress, Replay, Sender, Stage};
+    use crate::state_memory::{StateMemory, Weigher};
     use crate::task::{Duties, TaskCell, TaskWaker};
     use crate::turn::Turn;
 
@@ -83,7 +84,8 @@ mod pool {
         };
         let waker = Arc::new(TaskWaker(Arc::clone(task)));
         let participant = Participant::new(task.id(), Mail::new(), None, reports.clone(), waker);
-        task.launch(stage, duties, participant, commands, reports);
+        let weigher = Weigher::new(StateMemory::new(None, Vec::new()), std::iter::empty());
+        task.launch(stage, duties, participant, weigher, commands, reports);
     }
 
     fn origin() -> Origin {

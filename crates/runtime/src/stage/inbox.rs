@@ -555,6 +555,23 @@ impl<W: Exchange> Stage for InboxStage<W> {
         self.start(Passage::InOrder, turn, checkpoints);
     }
 
+    fn missing(&self, checkpoint: u64) -> Vec<Arc<str>> {
+        let is_saving = self.saving.iter().any(Option::is_some);
+        let is_missing = |number: usize| match is_saving {
+            true => self.saving[number].is_some(),
+            false => !self.barriers.is_done(checkpoint, number),
+        };
+        let gates = self.gates.iter().zip(&self.first_channel).enumerate();
+        let gates = gates.filter(|(_, (gate, first))| {
+            let mut channels = **first..**first + gate.channels();
+            channels.any(is_missing)
+        });
+        let inputs = self.replay.inputs();
+        gates
+            .map(|(place, _)| Arc::clone(&inputs[place].name))
+            .collect()
+    }
+
     fn visit(&mut self, visitor: &mut dyn Visitor) -> Result<(), StateError> {
         self.visit_chain(visitor)
     }
