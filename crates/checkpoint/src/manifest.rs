@@ -90,10 +90,12 @@ pub struct OperatorEntry {
     /// The subtasks that had come to their end.
     #[serde(default)]
     pub finished: Vec<u32>,
-    /// The least watermark of its subtasks, in milliseconds since the epoch; none if it is not known.
+    /// The least watermark of its subtasks that have one, in milliseconds since the epoch, when the last task had saved its part:
+    /// for people, and not what is restored. None if no subtask has one.
     #[serde(default)]
     pub watermark: Option<i64>,
-    /// How many rows of keyed state it had, whatever of them is in which file.
+    /// How many rows of its keyed state are in the checkpoint's own file, which is the last one: all, or what has changed since
+    /// the checkpoint before.
     #[serde(default)]
     pub keyed_rows: u64,
     /// The bytes of them.

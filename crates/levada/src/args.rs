@@ -100,6 +100,10 @@ pub struct CheckpointFlags {
     #[arg(long, value_name = "N", value_parser = at_least_one, requires = "checkpoint_dir")]
     pub checkpoints_retained: Option<NonZeroUsize>,
 
+    /// How many may be based on each other by what has changed; 1 makes each stand alone [default: 16]
+    #[arg(long, value_name = "N", value_parser = at_least_one, requires = "checkpoint_dir")]
+    pub checkpoint_chain: Option<NonZeroUsize>,
+
     /// How many in a row may fail before the job does [default: any number]
     #[arg(long, value_name = "N", requires = "checkpoint_dir")]
     pub checkpoint_failures: Option<u32>,
@@ -406,6 +410,8 @@ mod tests {
         assert_eq!(flags.alignment_timeout, Some(Patience(None)));
         assert_eq!(flags.from, Some("latest".into()));
         assert!(flags.allow_dropped && !flags.allow_duplicates);
+        let chain = parse(&["--checkpoint-chain", "4"]).checkpoint_chain;
+        assert_eq!(chain.map(NonZeroUsize::get), Some(4));
         let flags = parse(&["--alignment-timeout", "0", "--checkpoint-pause", "0"]);
         assert_eq!(
             flags.alignment_timeout,
@@ -434,6 +440,7 @@ mod tests {
             &["--checkpoint-dir", "c", "--checkpoint-every", "0"],
             &["--checkpoint-dir", "c", "--checkpoint-timeout", "0s"],
             &["--checkpoint-dir", "c", "--checkpoints-retained", "0"],
+            &["--checkpoint-dir", "c", "--checkpoint-chain", "0"],
             &["--checkpoint-dir", "c", "--alignment-timeout", "always"],
             &[
                 "--checkpoint-dir",

@@ -221,6 +221,7 @@ impl Runner {
         };
         let plan = built.graph.plan(options)?;
         let mut run_options = self.options.clone();
+        run_options.job_name.clone_from(&self.program);
         if let Some(timeout) = flags.buffer_timeout {
             run_options.buffer_timeout = timeout;
         }
@@ -272,6 +273,8 @@ fn apply(flags: &CheckpointFlags, options: &mut RunOptions) {
         checkpoints.pause_min = flags.checkpoint_pause.unwrap_or(checkpoints.pause_min);
         let retained = flags.checkpoints_retained.map(NonZeroUsize::get);
         checkpoints.retained = retained.unwrap_or(checkpoints.retained);
+        let chain = flags.checkpoint_chain.map(NonZeroUsize::get);
+        checkpoints.chain_max = chain.unwrap_or(checkpoints.chain_max);
         checkpoints.failures_max = flags.checkpoint_failures.or(checkpoints.failures_max);
         if let Some(Patience(timeout)) = flags.alignment_timeout {
             checkpoints.alignment_timeout = timeout;

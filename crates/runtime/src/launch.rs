@@ -36,6 +36,8 @@ use crate::wiring::{AnyGate, AnyPort, AnyPush, Built, Program, SenderParts, Shar
 /// What a run depends on besides the plan.
 #[derive(Clone, Debug)]
 pub struct RunOptions {
+    /// The name of the job, as it stands in its checkpoints.
+    pub job_name: String,
     /// How long a record waits in a batch that is not full.
     pub buffer_timeout: Duration,
     /// Source records per second over the whole job.
@@ -58,6 +60,7 @@ pub struct RunOptions {
 impl Default for RunOptions {
     fn default() -> Self {
         Self {
+            job_name: "job".to_owned(),
             buffer_timeout: Duration::from_millis(100),
             throttle: None,
             overdraft_bytes_max: 64 << 20,
@@ -188,8 +191,8 @@ pub fn launch(
             Arc::clone(setup),
             sender.clone(),
             mails.clone(),
-            task_duties(plan, stages.iter().map(|built| built.duties)),
-            manifest_of(program, plan, &run, attempt.number, table_seed),
+            task_duties(plan, &registry, stages.iter().map(|built| built.duties)),
+            manifest_of(program, plan, options, &run, attempt.number, table_seed),
             attempt.restored.as_ref().map(|of| of.manifest().number),
             environment.clock.now(),
         ));
@@ -251,7 +254,11 @@ pub fn launch(
 }
 
 /// What each task has to do with checkpoints; the operators are numbered as in the manifest.
-fn task_duties(plan: &Plan, duties: impl Iterator<Item = Duties>) -> Vec<TaskDuties> {
+fn task_duties(
+    plan: &Plan,
+    registry: &Registry,
+    duties: impl Iterator<Item = Duties>,
+) -> Vec<TaskDuties> {
     let graph = plan.graph();
     let named: Vec<_> = (graph.nodes())
         .filter(|node| graph.node(*node).is_named())
@@ -267,7 +274,7 @@ fn task_duties(plan: &Plan, duties: impl Iterator<Item = Duties>) -> Vec<TaskDut
             source: duties.source,
             operators: (named.iter().enumerate())
                 .filter(|(_, node)| stage.nodes.contains(node))
-                .map(|(place, _)| place)
+                .map(|(place, node)| (place, registry.operator(*node, subtask)))
                 .collect(),
             subtask: number(subtask),
         })

@@ -94,6 +94,55 @@ fn failures(run: &Run) -> Vec<(u64, String)> {
     failed.collect()
 }
 
+#[test]
+fn a_manifest_says_of_what_job_it_is_how_far_that_is_and_what_is_in_flight() {
+    let (mut in_flight, mut watermarks) = (0, 0);
+    for seed in 0..20 {
+        let world = World::new();
+        let mut options = options();
+        options.alignment_timeout = Some(Duration::ZERO);
+        let runner = Runner::new()
+            .program("revenue")
+            .throttle(40_000.0)
+            .checkpoints(options);
+        let simulation = Simulation::new(seed)
+            .with_disk(world.disk.clone())
+            .parallelism(2)
+            .runner(runner);
+        let job = |job: &Job| {
+            job.source("numbers", dense(COUNT, 5))
+                .timestamps(|event: &dense::Event| event.at, Duration::from_millis(10))
+                .key_by(|event| event.id)
+                .deduplicate("once")
+                .map(|event| event.id)
+                .rebalance()
+                .sink("out", world.sink.clone());
+        };
+        let mut simulated = simulation.start(job).unwrap();
+        read(&mut simulated, COUNT / 2);
+        let taken = take(&mut simulated);
+        let manifest: serde_json::Value =
+            serde_json::from_slice(&world.disk.get(taken.path).unwrap()).unwrap();
+        assert_eq!(manifest["job"]["name"], "revenue");
+        let edges = manifest["edges"].as_array().unwrap();
+        let records: u64 = edges
+            .iter()
+            .map(|edge| edge["records"].as_u64().unwrap())
+            .sum();
+        assert_eq!(records, taken.in_flight_records, "seed {seed}: {manifest}");
+        in_flight += records;
+        let once = &manifest["operators"][1];
+        assert_eq!(once["name"], "once");
+        watermarks += u32::from(once["watermark"].as_i64().is_some());
+        end(simulated).expect_finished();
+    }
+    // Some operators have seen none by then.
+    assert!(
+        in_flight > 0 && watermarks > 10,
+        "{in_flight}, {watermarks}"
+    );
+}
+
 /// What was said of checkpoints that were late.
 fn late(run: &Run) -> Vec<String> {
     let late = run.events.iter();

@@ -19,6 +19,8 @@ pub(crate) struct Block {
     pub(crate) from: u32,
     pub(crate) to: u32,
     pub(crate) payload: Vec<u8>,
+    /// Records in it, if it was in flight.
+    pub(crate) records: u64,
 }
 
 /// What the writer is told.

@@ -6,12 +6,14 @@ use levada_graph::{NodeKind, Plan};
 use crate::checkpoint::schedule::template;
 use crate::checkpoint::types::{record_entry, state_entry};
 use crate::checkpoint::visitors::number;
+use crate::launch::RunOptions;
 use crate::wiring::Program;
 
 /// What checkpoints are of.
 pub(crate) fn manifest_of(
     program: &Program,
     plan: &Plan,
+    options: &RunOptions,
     run: &str,
     attempt: u32,
     table_seed: u64,
@@ -44,7 +46,7 @@ pub(crate) fn manifest_of(
         record: record_entry(program, exchange.edge),
     });
     let job = JobEntry {
-        name: String::new(),
+        name: options.job_name.clone(),
         fingerprint: format!("{:016x}", plan.fingerprint()),
     };
     Manifest {

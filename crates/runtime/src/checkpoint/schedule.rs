@@ -20,6 +20,7 @@ use crate::checkpoint::setup::Setup;
 use crate::checkpoint::summary::{CheckpointMetrics, CheckpointSummary};
 use crate::checkpoint::writer::{Durable, Start};
 use crate::event::Event;
+use crate::metrics::OperatorCounters;
 
 /// What a checkpoint is for.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -82,14 +83,14 @@ pub(crate) struct Schedule {
 }
 
 /// What a task has to do with checkpoints.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct TaskDuties {
     /// Its sinks commit.
     pub(crate) sink: bool,
     /// Its source keeps how far it has been read.
     pub(crate) source: bool,
-    /// The operators in it, by their places in the manifest, and its number among their subtasks.
-    pub(crate) operators: Vec<usize>,
+    /// The operators in it, by their places in the manifest, with what they count; and its number among their subtasks.
+    pub(crate) operators: Vec<(usize, Arc<OperatorCounters>)>,
     pub(crate) subtask: u32,
 }
 
@@ -389,10 +390,16 @@ impl Schedule {
             Purpose::Final => CheckpointKind::Final,
         };
         for (task, duties) in self.duties.iter().enumerate() {
-            if !pending.has_saved[task] {
-                for operator in &duties.operators {
-                    manifest.operators[*operator].finished.push(duties.subtask);
+            for (operator, counters) in &duties.operators {
+                let entry = &mut manifest.operators[*operator];
+                if !pending.has_saved[task] {
+                    entry.finished.push(duties.subtask);
                 }
+                let watermark = counters.watermark.get().map(|at| at.0);
+                entry.watermark = match (entry.watermark, watermark) {
+                    (Some(least), Some(other)) => Some(least.min(other)),
+                    (least, other) => least.or(other),
+                };
             }
         }
         self.outlet.tell(ToWriter::Finish(Box::new(manifest)));

@@ -188,6 +188,11 @@ impl Start {
                         source: Arc::new(error),
                     });
                 }
+                Err(error @ CheckpointError::Version { .. }) => self.remarks.push(format!(
+                    "checkpoint {} is not damaged, but of another version of Levada; an earlier one is taken: {}",
+                    found.number,
+                    crate::error::chain(&error)
+                )),
                 Err(error) => self.remarks.push(format!(
                     "checkpoint {} is damaged, an earlier one is taken: {}",
                     found.number,

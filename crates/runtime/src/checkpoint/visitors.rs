@@ -78,6 +78,7 @@ impl Out<'_> {
             from: number(from),
             to: number(to),
             payload,
+            records: 0,
         };
         self.saved.bytes += self.outlet.send(self.checkpoint, block);
     }
@@ -381,8 +382,12 @@ impl ChannelName {
     pub(crate) fn block(&self, held: Held, elements: Saved) -> Block {
         let mut payload = vec![held as u8];
         payload.extend_from_slice(&self.consumers.to_le_bytes());
+        let records = elements.records();
         payload.extend_from_slice(&elements.into_bytes());
-        self.of_kind(BlockKind::Channel, payload)
+        Block {
+            records,
+            ..self.of_kind(BlockKind::Channel, payload)
+        }
     }
 
     /// A block is the number of consumers (u32), the watermark (i64), and whether the channel was idle (u8).
@@ -404,6 +409,7 @@ impl ChannelName {
             from: self.from,
             to: self.to,
             payload,
+            records: 0,
         }
     }
 }

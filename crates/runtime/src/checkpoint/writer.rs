@@ -68,7 +68,7 @@ struct Counts {
     /// By operator: rows and bytes of keyed state.
     keyed: BTreeMap<String, (u64, u64)>,
     /// By edge: bytes in flight.
-    in_flight: BTreeMap<String, u64>,
+    in_flight: BTreeMap<String, (u64, u64)>,
 }
 
 impl CheckpointWriter {
@@ -250,8 +250,9 @@ impl Counts {
                 *bytes += block.payload.len() as u64;
             }
             BlockKind::Channel => {
-                *self.in_flight.entry(block.name.to_string()).or_default() +=
-                    block.payload.len() as u64;
+                let (records, bytes) = self.in_flight.entry(block.name.to_string()).or_default();
+                *records += block.records;
+                *bytes += block.payload.len() as u64;
             }
             _ => {}
         }
@@ -264,7 +265,9 @@ impl Counts {
             operator.keyed_bytes = bytes;
         }
         for edge in &mut manifest.edges {
-            edge.bytes = self.in_flight.get(&edge.name).copied().unwrap_or_default();
+            let (records, bytes) = self.in_flight.get(&edge.name).copied().unwrap_or_default();
+            edge.records = records;
+            edge.bytes = bytes;
         }
     }
 }
