@@ -184,6 +184,10 @@ mod tests {
             unreachable!("it is only read into")
         }
 
+        fn memory(&mut self, _: &mut crate::Measuring) -> u64 {
+            0
+        }
+
         fn reserve(&mut self, part: u16, rows: usize) {
             self.expected.insert(part, rows);
         }

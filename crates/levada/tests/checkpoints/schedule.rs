@@ -111,7 +111,10 @@ fn a_manifest_says_of_what_job_it_is_how_far_that_is_and_what_is_in_flight() {
             .runner(runner);
         let job = |job: &Job| {
             job.source("numbers", dense(COUNT, 5))
-                .timestamps(|event: &dense::Event| event.at, Duration::from_millis(10))
+                .timestamps(
+                    |event: &crate::dense::Event| event.at,
+                    Duration::from_millis(10),
+                )
                 .key_by(|event| event.id)
                 .deduplicate("once")
                 .map(|event| event.id)

@@ -11,6 +11,7 @@ mod scripted;
 mod seeds;
 mod splits;
 mod splits_edges;
+mod state_memory;
 mod threads;
 mod timeouts;
 mod watermarks;

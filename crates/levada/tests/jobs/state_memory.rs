@@ -176,7 +176,7 @@ fn what_is_estimated_is_about_what_the_process_takes() {
         let child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "what_is_estimated_is_about_what_the_process_takes",
+                "state_memory::what_is_estimated_is_about_what_the_process_takes",
                 "--nocapture",
             ])
             .env("LEVADA_SHAPE", name)
