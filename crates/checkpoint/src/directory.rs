@@ -57,20 +57,14 @@ impl Directory {
         disk: Arc<dyn Disk>,
         dir: impl Into<PathBuf>,
     ) -> Result<Self, CheckpointError> {
-        Self::open_if(disk, dir.into(), |archive| {
-            let paths = archive
-                .disk()
-                .list(archive.dir())
-                .map_err(CheckpointError::file("read", archive.dir()))?;
-            let is_foreign =
-                |path: &PathBuf| path.file_name().is_none_or(|name| name != name::LOCK);
-            match paths.into_iter().find(is_foreign) {
-                None => Ok(()),
-                Some(found) => Err(CheckpointError::NotEmpty {
-                    dir: archive.dir().to_owned(),
-                    found,
-                }),
-            }
+        let dir = dir.into();
+        // Nothing is left in a directory that is somebody's, not even a lock. What is seen here may have changed by the time that
+        // the lock is held, so it is looked at again then.
+        if disk.kind(&dir).is_ok() {
+            expect_empty(&*disk, &dir)?;
+        }
+        Self::open_if(disk, dir, |archive| {
+            expect_empty(&**archive.disk(), archive.dir())
         })
     }
 
@@ -346,5 +340,18 @@ impl Directory {
 
     fn disk(&self) -> &Arc<dyn Disk> {
         self.archive.disk()
+    }
+}
+
+/// That there is nothing in a directory but a lock.
+fn expect_empty(disk: &dyn Disk, dir: &Path) -> Result<(), CheckpointError> {
+    let paths = disk.list(dir).map_err(CheckpointError::file("read", dir))?;
+    let is_foreign = |path: &PathBuf| path.file_name().is_none_or(|name| name != name::LOCK);
+    match paths.into_iter().find(is_foreign) {
+        None => Ok(()),
+        Some(found) => Err(CheckpointError::NotEmpty {
+            dir: dir.to_owned(),
+            found,
+        }),
     }
 }

@@ -285,6 +285,15 @@ fn a_savepoint_wants_an_empty_directory() {
     );
     let archive = Archive::new(shared(), "/savepoint");
     assert_eq!(archive.verify(4).unwrap(), manifest);
+    // In a directory that is somebody's, nothing is left.
+    disk.put("/photos/a.jpg", "a");
+    let error = Directory::open_empty(shared(), "/photos").err().unwrap();
+    assert!(error.to_string().contains("/photos holds a.jpg"), "{error}");
+    let left = disk
+        .paths()
+        .into_iter()
+        .filter(|path| path.starts_with("/photos"));
+    assert!(left.eq(["/photos/a.jpg".into()] as [std::path::PathBuf; 1]));
     // Only the lock of one that failed: that is empty.
     drop(Directory::open(shared(), "/failed").unwrap());
     drop(Directory::open_empty(shared(), "/failed").unwrap());
