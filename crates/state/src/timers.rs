@@ -185,6 +185,10 @@ impl<K: Key> KeyedState for Timers<K> {
         self.by_key.save(rows)
     }
 
+    fn reserve(&mut self, part: u16, rows: usize) {
+        self.by_key.reserve(part, rows);
+    }
+
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
         self.restored = true;
         self.by_key.read(row)

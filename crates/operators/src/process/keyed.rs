@@ -436,6 +436,10 @@ impl KeyedState for Whole<'_, '_, '_> {
         self.parts.save(rows)
     }
 
+    fn reserve(&mut self, part: u16, rows: usize) {
+        self.parts.reserve(part, rows);
+    }
+
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
         *self.restored = true;
         self.parts.read(row)
