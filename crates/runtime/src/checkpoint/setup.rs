@@ -189,7 +189,7 @@ impl Start {
                     });
                 }
                 Err(error @ CheckpointError::Version { .. }) => self.remarks.push(format!(
-                    "checkpoint {} is not damaged, but of another version of Levada; an earlier one is taken: {}",
+                    "checkpoint {} is of another version of Levada, an earlier one is taken: {}",
                     found.number,
                     crate::error::chain(&error)
                 )),
