@@ -255,11 +255,12 @@ fn a_checkpoint_whose_state_is_too_large_is_not_gone_on_from() {
             error.contains("`lists` (") && error.contains("keyed state takes "),
             "seed {seed}: {error}"
         );
-        // With enough of it the job goes on, and takes about what it took.
+        // With enough of it the job goes on. It takes less than it took: tables are made for what is in them, and lists have no
+        // spare room.
         let mut after = simulation(seed + 2, 2 * taken).start(lists).unwrap();
         let restored = after.metrics().operator("lists").unwrap().sum_state_bytes();
         assert!(
-            restored > taken / 2 && restored < 2 * taken,
+            restored > taken / 4 && restored < taken + taken / 4,
             "seed {seed}: {restored}, not {taken}"
         );
         while !after.is_done() {
