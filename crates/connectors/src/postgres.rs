@@ -6,6 +6,7 @@ mod database;
 mod error;
 mod fields;
 mod float;
+mod queries;
 mod server;
 mod staging;
 mod statement;

@@ -21,6 +21,7 @@ use tokio_postgres::{Client, Config, NoTls, Row};
 
 use super::database::{Column, Connection, Database, Fault, Found, Outcome, Refusal, Shape};
 use super::error::{PostgresError, cut};
+use super::queries::{ALIKE, COLUMNS, COUNT, NOTE, REMOVE, SET_UP, TABLE, UNIQUE};
 use super::staging::Epoch;
 use super::statement::{Statement, Table};
 
@@ -315,45 +316,6 @@ impl Connection for Session {
         Ok(())
     }
 }
-
-/// The tables of epochs.
-const SET_UP: &str = "CREATE TABLE IF NOT EXISTS levada_epochs (sink text, run text, subtask int, epoch bigint NOT NULL, \
-    PRIMARY KEY (sink, run, subtask)); \
-    CREATE TABLE IF NOT EXISTS levada_staged (sink text, run text, subtask int, epoch bigint, part bigint, \
-    rows text NOT NULL, PRIMARY KEY (sink, run, subtask, epoch, part))";
-
-/// Notes that an epoch has become rows; no row if it has been noted.
-const NOTE: &str = "INSERT INTO levada_epochs AS noted (sink, run, subtask, epoch) VALUES ($1, $2, $3, $4) \
-    ON CONFLICT (sink, run, subtask) DO UPDATE SET epoch = EXCLUDED.epoch WHERE noted.epoch < EXCLUDED.epoch";
-
-const COUNT: &str = "SELECT count(*) FROM levada_staged \
-    WHERE sink = $1 AND run = $2 AND subtask = $3 AND epoch = $4";
-
-const REMOVE: &str =
-    "DELETE FROM levada_staged WHERE sink = $1 AND run = $2 AND subtask = $3 AND epoch = $4";
-
-/// A table by its quoted name, and what the user may do to it.
-const TABLE: &str = "SELECT c.oid, has_any_column_privilege(c.oid, 'INSERT'), \
-    has_any_column_privilege(c.oid, 'UPDATE') AND has_any_column_privilege(c.oid, 'SELECT') \
-    FROM pg_catalog.pg_class c WHERE c.oid = pg_catalog.to_regclass($1::text) \
-    AND c.relkind IN ('r', 'p', 'v', 'f')";
-
-/// A table whose name differs in case only, or that is in another schema.
-const ALIKE: &str = "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c \
-    JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-    WHERE lower(c.relname) = lower($1::text) AND c.relkind IN ('r', 'p', 'v', 'f') \
-    ORDER BY lower(n.nspname) = lower(coalesce($2::text, 'public')) DESC, 1 LIMIT 1";
-
-const COLUMNS: &str = "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), \
-    a.attnotnull AND NOT a.atthasdef AND a.attidentity = '', a.attgenerated <> '' OR a.attidentity = 'a' \
-    FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum";
-
-/// The columns of each index that `ON CONFLICT (..)` can name: of the whole table, on plain columns, checked at once.
-const UNIQUE: &str = "SELECT array_agg(a.attname::text ORDER BY k.place) FROM pg_catalog.pg_index i \
-    CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place) \
-    JOIN pg_catalog.pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number \
-    WHERE i.indrelid = $1 AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL \
-    AND i.indexprs IS NULL AND k.place <= i.indnkeyatts GROUP BY i.indexrelid ORDER BY i.indexrelid";
 
 /// Waits for an answer, unless the job is cancelled. Then the server is told that nobody wants the answer any more: the
 /// statement may be waiting for a lock, and would be carried out when it gets it.
