@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
 use std::panic::Location;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use levada::connectors::postgres::{
@@ -11,7 +12,7 @@ use levada::connectors::postgres::{
 use levada::prelude::*;
 use levada::{Drain, Environment, ReaderContext, Runner, Sink, SinkContext, Timestamp, Writer};
 use levada_core::{Origin, Wake};
-use levada_counterparts::Postgres;
+use levada_counterparts::{Postgres, await_until};
 use serde::Serialize;
 
 #[derive(Clone, Serialize)]
@@ -186,4 +187,114 @@ fn with_a_key_the_last_row_of_an_epoch_stays() {
     let epoch = prepared(&mut writer, 3..4);
     Writer::<Hit>::commit(&mut writer, epoch).unwrap();
     assert_eq!(server.sql(COUNT), "15|15|105");
+}
+
+/// The sessions that have a name.
+const HOLDERS: &str = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted";
+
+const END_HOLDERS: &str =
+    "SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory' AND granted";
+
+#[test]
+fn a_second_job_of_one_name_is_refused_while_the_first_one_lives() {
+    let server = Postgres::start();
+    server.sql(HITS);
+    let mut writer = started(&server, 1, None);
+    let epoch = prepared(&mut writer, 0..25);
+    let job = |name: &'static str| {
+        let address = server.address();
+        Runner::new().parallelism(2).run(move |job: &Job| {
+            let hits = postgres::postgres(address.clone(), "hits").exactly_once(name);
+            let ids = job.source("ids", iterator(100..110)).rebalance();
+            ids.map(hit).sink("second", hits);
+        })
+    };
+    let error = format!("{:?}", job("hits").unwrap_err());
+    for part in [
+        "`second` (counterparts/tests/postgres_epochs.rs:",
+        "another job, or another sink of this one, has the name 'hits' at ",
+        "/postgres (process ",
+        " of the server, there since 2",
+        "give `.exactly_once(..)` a name of its own",
+    ] {
+        assert!(error.contains(part), "`{part}` is not in: {error}");
+    }
+    // Another name is free, and the first job has lost nothing.
+    job("others").unwrap();
+    Writer::<Hit>::commit(&mut writer, epoch).unwrap();
+    assert_eq!(server.sql(COUNT), "35|35|1345");
+    drop(writer);
+    job("hits").unwrap();
+    assert_eq!(server.sql(COUNT), "45|35|2390");
+    await_until("all sessions have ended", || server.sql(HOLDERS) == "0");
+}
+
+#[test]
+fn a_job_whose_session_is_cut_off_takes_its_name_again_unless_another_has_it() {
+    let server = Postgres::start();
+    server.sql(HITS);
+    let mut writer = started(&server, 1, None);
+    let epoch = prepared(&mut writer, 0..25);
+    assert_eq!(server.sql(HOLDERS), "1");
+    server.sql(END_HOLDERS);
+    assert_eq!(server.sql(HOLDERS), "0");
+    Writer::<Hit>::commit(&mut writer, epoch).unwrap();
+    assert_eq!(server.sql(COUNT), "25|25|300");
+    assert_eq!(server.sql(HOLDERS), "1");
+
+    let epoch = prepared(&mut writer, 25..30);
+    server.sql(END_HOLDERS);
+    let mut second = started(&server, 2, Some(Vec::new()));
+    let error = Writer::<Hit>::commit(&mut writer, epoch).unwrap_err();
+    let source = std::error::Error::source(&*error).unwrap().to_string();
+    assert!(source.contains("has the name 'hits'"), "{error}: {source}");
+    let epoch = prepared(&mut second, 25..30);
+    Writer::<Hit>::commit(&mut second, epoch).unwrap();
+    assert_eq!(server.sql(COUNT), "30|30|435");
+}
+
+/// Where the process to be killed finds the server, and where it writes what its checkpoint has kept.
+const VICTIM: &str = "LEVADA_VICTIM";
+
+#[test]
+fn a_job_that_was_killed_is_started_again_at_once() {
+    if let Ok(place) = std::env::var(VICTIM) {
+        let (address, kept) = place.split_once('|').unwrap();
+        let sink = postgres::postgres(address, "hits").exactly_once("hits");
+        let context = context(1, false);
+        Sink::<Hit>::start(&sink, &context).unwrap();
+        let mut writer = Sink::<Hit>::open(&sink, &context).unwrap();
+        let epoch = prepared(&mut writer, 0..25);
+        let unfinished = format!("{kept}.tmp");
+        std::fs::write(&unfinished, serde_json::to_vec(&epoch).unwrap()).unwrap();
+        std::fs::rename(unfinished, kept).unwrap();
+        loop {
+            std::thread::park();
+        }
+    }
+    let server = Postgres::start();
+    server.sql(HITS);
+    let dir = tempfile::tempdir().unwrap();
+    let kept = dir.path().join("epoch");
+    let mut victim = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_job_that_was_killed_is_started_again_at_once"])
+        .env(VICTIM, format!("{}|{}", server.address(), kept.display()))
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    await_until("an epoch is prepared", || {
+        assert_eq!(victim.try_wait().unwrap(), None);
+        kept.exists()
+    });
+    assert_eq!(server.sql(HOLDERS), "1");
+    victim.kill().unwrap();
+    let epoch: Option<PreparedEpoch> =
+        serde_json::from_slice(&std::fs::read(kept).unwrap()).unwrap();
+    let mut writer = started(&server, 2, Some(vec![epoch]));
+    victim.wait().unwrap();
+    assert_eq!(server.sql(COUNT), "25|25|300");
+    assert_eq!(server.sql(HOLDERS), "1");
+    let next = prepared(&mut writer, 25..30);
+    Writer::<Hit>::commit(&mut writer, next).unwrap();
+    assert_eq!(server.sql(COUNT), "30|30|435");
 }

@@ -2,6 +2,7 @@
 
 mod batch;
 mod check;
+mod claim;
 mod database;
 mod error;
 mod fields;
@@ -21,12 +22,14 @@ use levada_core::{BoxError, OnError};
 use levada_runtime::{Sink, SinkContext};
 use serde::Serialize;
 
-pub use database::{Column, Connection, Database, Fault, Found, Outcome, Refusal, Shape};
+pub use database::{Claimed, Column, Connection, Database, Fault, Found, Outcome, Refusal, Shape};
 pub use error::PostgresError;
 pub use server::{Server, Session};
 pub use staging::{Epoch, PreparedEpoch};
 pub use statement::{Statement, Table};
 pub use writer::PostgresWriter;
+
+use claim::Claim;
 
 /// Writes records into a table of a PostgreSQL server: structs, whose fields are columns, or tuples with
 /// [`columns`](Postgres::columns). With a [`key`](Postgres::key) a record replaces the row with the same key, without one
@@ -73,11 +76,19 @@ pub fn postgres(connection: impl Into<String>, table: impl AsRef<str>) -> Postgr
 }
 
 /// The sink made by [`postgres`].
-pub struct Postgres<D = Server> {
+pub struct Postgres<D: Database = Server> {
     database: Arc<D>,
     settings: Settings,
-    /// What was found at the start.
-    shape: Mutex<Option<Arc<Shape>>>,
+    started: Mutex<Option<Started<D>>>,
+}
+
+/// What the start of a job has found, and taken.
+struct Started<D: Database> {
+    shape: Arc<Shape>,
+    /// Of the sink's name, if epochs wait for their checkpoints: until every writer has been opened, so that it is free when
+    /// the last of them is gone.
+    claim: Option<Arc<Claim<D::Connection>>>,
+    unopened: usize,
 }
 
 #[derive(Clone)]
@@ -111,7 +122,7 @@ impl<D: Database> Postgres<D> {
                 batch_records_max: 1_000,
                 batch_bytes_max: 1 << 20,
             },
-            shape: Mutex::new(None),
+            started: Mutex::new(None),
         }
     }
 
@@ -143,7 +154,8 @@ impl<D: Database> Postgres<D> {
     ///
     /// The tables `levada_staged` and `levada_epochs` are made in the first schema of the search path, if they are not there.
     /// `sink` names this sink in them: no other one of any job may have the same name, since a job that starts afresh
-    /// removes what it finds under it. Rows are written twice. Their types are looked at when they are written first; what is
+    /// removes what it finds under it. A job that runs holds the name by an advisory lock of a session of its own, and a second
+    /// one is refused; a pooler that hands the session on after each transaction would break that. Rows are written twice. Their types are looked at when they are written first; what is
     /// against a constraint of the table fails the job when they are to become visible, and cannot be left out.
     ///
     /// ```no_run
@@ -220,6 +232,9 @@ impl<T: Serialize + Send + 'static, D: Database> Sink<T> for Postgres<D> {
 
     fn start(&self, context: &SinkContext) -> Result<(), BoxError> {
         let settings = &self.settings;
+        let mut started = self.started.lock();
+        // Of an attempt that came no further.
+        *started = None;
         self.database.begin();
         let (mut connection, shape) =
             check::table(&*self.database, &settings.table, &settings.key)?;
@@ -231,11 +246,19 @@ impl<T: Serialize + Send + 'static, D: Database> Sink<T> for Postgres<D> {
             };
             check::columns(&statement, &shape)?;
         }
-        if let Some(sink) = &settings.sink {
-            let begun = staging::begin(&mut connection, sink, context.is_restored);
-            begun.map_err(|fault| check::connecting(&*self.database, fault))?;
-        }
-        *self.shape.lock() = Some(Arc::new(shape));
+        let claim = match &settings.sink {
+            Some(sink) => {
+                let begun = staging::begin(&*self.database, &mut connection, sink, context);
+                let claim = begun.map_err(|fault| check::connecting(&*self.database, fault))?;
+                Some(Arc::new(claim))
+            }
+            None => None,
+        };
+        *started = Some(Started {
+            shape: Arc::new(shape),
+            claim,
+            unopened: context.parallelism,
+        });
         Ok(())
     }
 
@@ -244,10 +267,21 @@ impl<T: Serialize + Send + 'static, D: Database> Sink<T> for Postgres<D> {
         pending: Vec<Option<PreparedEpoch>>,
         context: &SinkContext,
     ) -> Result<(), BoxError> {
+        let started = self.started.lock();
+        let claim = started
+            .as_ref()
+            .and_then(|started| started.claim.as_deref());
         let mut connection = None;
         for prepared in pending.iter().flatten() {
             let (database, settings) = (&*self.database, &self.settings);
-            staging::publish(database, &mut connection, settings, prepared, context)?;
+            staging::publish(
+                database,
+                claim,
+                &mut connection,
+                settings,
+                prepared,
+                context,
+            )?;
         }
         if let Some(sink) = &self.settings.sink {
             // What is left belongs to no checkpoint that anybody goes on from.
@@ -259,11 +293,18 @@ impl<T: Serialize + Send + 'static, D: Database> Sink<T> for Postgres<D> {
     }
 
     fn open(&self, context: &SinkContext) -> Result<PostgresWriter<D>, BoxError> {
-        let shape = self.shape.lock().clone();
-        let shape = shape.ok_or("the table has not been looked at")?;
+        let mut started = self.started.lock();
+        let started = started.as_mut().ok_or("the table has not been looked at")?;
+        let (shape, claim) = (Arc::clone(&started.shape), started.claim.clone());
+        started.unopened = started.unopened.saturating_sub(1);
+        if started.unopened == 0 {
+            started.claim = None;
+        }
         let database = Arc::clone(&self.database);
         let (settings, context) = (self.settings.clone(), context.clone());
-        Ok(PostgresWriter::new(database, settings, context, shape)?)
+        Ok(PostgresWriter::new(
+            database, settings, context, shape, claim,
+        )?)
     }
 
     fn is_blocking(&self) -> bool {

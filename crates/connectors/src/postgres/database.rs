@@ -57,6 +57,13 @@ pub trait Connection: Send + 'static {
     /// If they cannot be made.
     fn set_up(&mut self) -> Result<(), Fault>;
 
+    /// Takes the name of a sink, among those whose epochs are in the same tables, unless another session has it. This one
+    /// has it until it ends, and may ask again.
+    ///
+    /// # Errors
+    /// If it is not known whether it has been taken.
+    fn claim(&mut self, sink: &str) -> Result<Claimed, Fault>;
+
     /// Keeps rows of an epoch, all or none, where they are no rows of the table yet. A part with the same number that is kept
     /// already stays: it is the same one.
     ///
@@ -93,6 +100,18 @@ pub trait Connection: Send + 'static {
     /// # Errors
     /// If it could not.
     fn convert(&mut self, statement: &Statement, column: &str, row: &str) -> Result<(), Fault>;
+}
+
+/// Whose the name of a sink is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Claimed {
+    /// This session's.
+    Ours,
+    /// Another session's.
+    Other {
+        /// Which one, if it can be told.
+        holder: Option<String>,
+    },
 }
 
 /// What came of publishing an epoch.

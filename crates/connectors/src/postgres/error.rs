@@ -113,6 +113,15 @@ pub enum PostgresError {
         /// Why.
         source: BoxError,
     },
+    /// Another job has the name of the sink.
+    InUse {
+        /// The name.
+        sink: String,
+        /// Where the server is.
+        place: String,
+        /// The session that has it, if it can be told.
+        holder: Option<String>,
+    },
     /// An epoch that a checkpoint has prepared is not in the database.
     LostEpoch {
         /// The table.
@@ -216,6 +225,22 @@ impl fmt::Display for PostgresError {
                 write!(f, "the table {table} does not take the record {record}")
             }
             Self::Failed { table, .. } => write!(f, "cannot write to the table {table}"),
+            Self::InUse {
+                sink,
+                place,
+                holder,
+            } => {
+                write!(
+                    f,
+                    "another job, or another sink of this one, has the name '{sink}' at {place}"
+                )?;
+                if let Some(holder) = holder {
+                    write!(f, " ({holder})")?;
+                }
+                f.write_str(
+                    ": wait until it has ended, or give `.exactly_once(..)` a name of its own",
+                )
+            }
             Self::LostEpoch {
                 table,
                 epoch,

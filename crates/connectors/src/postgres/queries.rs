@@ -1,10 +1,31 @@
 //! What is asked of the server besides the statements of rows.
 
-/// The tables of epochs.
-pub(super) const SET_UP: &str = "CREATE TABLE IF NOT EXISTS levada_epochs (sink text, run text, subtask int, epoch bigint NOT NULL, \
+/// The tables of epochs. Two sessions that make them at once would get in each other's way, so one waits for the other: by a
+/// number of our own, until the end of the transaction that the statements are together.
+pub(super) const SET_UP: &str = "SELECT pg_catalog.pg_advisory_xact_lock(7811887381453959269); \
+    CREATE TABLE IF NOT EXISTS levada_epochs (sink text, run text, subtask int, epoch bigint NOT NULL, \
     PRIMARY KEY (sink, run, subtask)); \
     CREATE TABLE IF NOT EXISTS levada_staged (sink text, run text, subtask int, epoch bigint, part bigint, \
     rows text NOT NULL, PRIMARY KEY (sink, run, subtask, epoch, part))";
+
+/// Takes the number of a sink's name for the session, if it is free. The table of epochs is a part of it: sinks with other
+/// tables, in another schema, are no concern of this one.
+pub(super) const CLAIM: &str =
+    "SELECT pg_catalog.pg_try_advisory_lock($1 # 'levada_epochs'::regclass::oid::bigint)";
+
+/// The session that has the number of a sink's name. When it began is seen by whoever may see it.
+pub(super) const HOLDER: &str = "SELECT format('process %s of the server', l.pid) \
+    || coalesce(', there since ' || to_char(a.backend_start, 'YYYY-MM-DD HH24:MI:SS TZ'), '') \
+    FROM pg_catalog.pg_locks l LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid \
+    WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 \
+    AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database()) \
+    AND (l.classid::bigint << 32) | l.objid::bigint = $1 # 'levada_epochs'::regclass::oid::bigint";
+
+/// Settings of the session that has a name: it may be idle for as long as the job runs, and what is left of it when its machine
+/// has gone is noticed within 7 seconds. A server that does not know one of them does without.
+pub(super) const STAY: &str = "SELECT pg_catalog.set_config(s.name, w.value, false) FROM (VALUES \
+    ('idle_session_timeout', '0'), ('tcp_keepalives_idle', '3'), ('tcp_keepalives_interval', '2'), \
+    ('tcp_keepalives_count', '2')) AS w (name, value) JOIN pg_catalog.pg_settings s ON s.name = w.name";
 
 /// Notes that an epoch has become rows; no row if it has been noted.
 pub(super) const NOTE: &str = "INSERT INTO levada_epochs AS noted (sink, run, subtask, epoch) VALUES ($1, $2, $3, $4) \

@@ -19,9 +19,14 @@ use tokio_postgres::error::DbError;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Config, NoTls, Row};
 
-use super::database::{Column, Connection, Database, Fault, Found, Outcome, Refusal, Shape};
+use super::claim;
+use super::database::{
+    Claimed, Column, Connection, Database, Fault, Found, Outcome, Refusal, Shape,
+};
 use super::error::{PostgresError, cut};
-use super::queries::{ALIKE, COLUMNS, COUNT, NOTE, REMOVE, SET_UP, TABLE, UNIQUE};
+use super::queries::{
+    ALIKE, CLAIM, COLUMNS, COUNT, HOLDER, NOTE, REMOVE, SET_UP, STAY, TABLE, UNIQUE,
+};
 use super::staging::Epoch;
 use super::statement::{Statement, Table};
 
@@ -249,6 +254,18 @@ impl Connection for Session {
 
     fn set_up(&mut self) -> Result<(), Fault> {
         self.simple(SET_UP)
+    }
+
+    fn claim(&mut self, sink: &str) -> Result<Claimed, Fault> {
+        let number = claim::number(sink);
+        let taken = self.query(CLAIM, &[&number])?;
+        if taken.first().is_some_and(|row| row.get(0)) {
+            self.simple(STAY)?;
+            return Ok(Claimed::Ours);
+        }
+        let holder = self.query(HOLDER, &[&number])?;
+        let holder = holder.first().map(|row| row.get(0));
+        Ok(Claimed::Other { holder })
     }
 
     fn stage(

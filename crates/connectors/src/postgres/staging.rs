@@ -8,6 +8,7 @@ use levada_runtime::SinkContext;
 use serde::{Deserialize, Serialize};
 
 use super::Settings;
+use super::claim::Claim;
 use super::database::{Connection, Database, Fault, Outcome};
 use super::error::PostgresError;
 use super::statement::Statement;
@@ -40,6 +41,7 @@ const ATTEMPTS_MAX: u32 = 1_000;
 /// Makes an epoch visible, or finds that it is. Waits while the database is away, as long as retries are to go on.
 pub(super) fn publish<D: Database>(
     database: &D,
+    claim: Option<&Claim<D::Connection>>,
     connection: &mut Option<D::Connection>,
     settings: &Settings,
     prepared: &PreparedEpoch,
@@ -53,7 +55,9 @@ pub(super) fn publish<D: Database>(
     let clock = &context.environment.clock;
     let since = clock.now();
     for attempts in 1.. {
-        let published = reach(database, connection)
+        let published = claim
+            .map_or(Ok(()), |claim| claim.confirm(database))
+            .and_then(|()| reach(database, connection))
             .and_then(|session| session.publish(&statement, &prepared.epoch, prepared.parts));
         let fault = match published {
             Ok(Outcome::Done | Outcome::WasDone) => return Ok(()),
@@ -94,18 +98,20 @@ pub(super) fn publish<D: Database>(
     unreachable!("attempts have an end")
 }
 
-/// Makes the tables, and removes what dead jobs of this name have left.
-pub(super) fn begin<C: Connection>(
-    connection: &mut C,
+/// Makes the tables, takes the name, and removes what dead jobs of this name have left.
+pub(super) fn begin<D: Database>(
+    database: &D,
+    connection: &mut D::Connection,
     sink: &str,
-    is_restored: bool,
-) -> Result<(), Fault> {
+    context: &SinkContext,
+) -> Result<Claim<D::Connection>, Fault> {
     connection.set_up()?;
-    match is_restored {
-        // What the checkpoint has prepared is still to be committed.
-        true => Ok(()),
-        false => connection.discard(sink, true),
+    let claim = Claim::take(database, database.connect()?, sink, &context.operator)?;
+    // What the checkpoint has prepared is still to be committed.
+    if !context.is_restored {
+        connection.discard(sink, true)?;
     }
+    Ok(claim)
 }
 
 pub(super) fn reach<'a, D: Database>(

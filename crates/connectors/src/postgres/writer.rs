@@ -22,6 +22,7 @@ use crate::on_error::Skipped;
 
 use super::batch::{Batch, Encoder};
 use super::check;
+use super::claim::Claim;
 use super::database::{Connection, Database, Fault, Refusal, Shape};
 use super::error::{PostgresError, cut};
 use super::staging::{self, Epoch, PreparedEpoch};
@@ -33,6 +34,8 @@ pub struct PostgresWriter<D: Database> {
     settings: Settings,
     context: SinkContext,
     shape: Arc<Shape>,
+    /// Of the sink's name, if epochs wait for their checkpoints.
+    claim: Option<Arc<Claim<D::Connection>>>,
     /// None until it is needed, and after a fault.
     connection: Option<D::Connection>,
     encoder: Encoder,
@@ -66,6 +69,7 @@ impl<D: Database> PostgresWriter<D> {
         settings: Settings,
         context: SinkContext,
         shape: Arc<Shape>,
+        claim: Option<Arc<Claim<D::Connection>>>,
     ) -> Result<Self, PostgresError> {
         let skipped = Skipped::by_writer(&context);
         let epoch = settings.sink.as_ref().map(|sink| Epoch {
@@ -79,6 +83,7 @@ impl<D: Database> PostgresWriter<D> {
             settings,
             context,
             shape,
+            claim,
             connection: None,
             encoder: Encoder::new(),
             statement: None,
@@ -369,6 +374,7 @@ impl<T: Serialize, D: Database> Writer<T> for PostgresWriter<D> {
         let connection = &mut self.connection;
         Ok(staging::publish(
             database,
+            self.claim.as_deref(),
             connection,
             settings,
             &prepared,

@@ -188,6 +188,28 @@ fn columns_that_do_not_fit() {
 }
 
 #[test]
+fn a_name_that_another_sink_has() {
+    check(
+        "two sinks with one name",
+        |job| {
+            let database = Model::new(0, &[column("id", "bigint"), column("name", "text")]);
+            let sink = || {
+                let items = Postgres::with_database(database.clone(), "items");
+                items.exactly_once("items-of-the-shop")
+            };
+            let items = job.source("records", iterator([APPLE])).stream();
+            items.clone().sink("rows", sink());
+            items.sink("rows again", sink());
+        },
+        &[
+            "`rows again`",
+            "has the name 'items-of-the-shop' at memory:5432/model (session 2): wait until",
+            "give `.exactly_once(..)` a name of its own",
+        ],
+    );
+}
+
+#[test]
 fn records_that_are_no_rows() {
     check(
         "a number",

@@ -6,7 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use levada::connectors::postgres::{
-    Column, Connection, Database, Epoch, Fault, Found, Outcome, Refusal, Shape, Statement, Table,
+    Claimed, Column, Connection, Database, Epoch, Fault, Found, Outcome, Refusal, Shape, Statement,
+    Table,
 };
 use levada_core::random::SplitMix64;
 use serde_json::{Map, Value};
@@ -39,6 +40,7 @@ pub(crate) struct State {
     pub(crate) bytes_max: usize,
     pub(crate) lost_before: u64,
     pub(crate) lost_after: u64,
+    pub(crate) lost_claims: u64,
     pub(crate) refused: u64,
     pub(crate) same_row: u64,
     /// Called for each row that is written, with the one it replaces.
@@ -46,6 +48,18 @@ pub(crate) struct State {
     /// Batches that wait for their epoch, and the epochs that have become rows.
     pub(crate) staged: BTreeMap<(Epoch, i64), String>,
     pub(crate) published: BTreeSet<Epoch>,
+    /// The names of sinks, each with the session that has it.
+    pub(crate) claims: BTreeMap<String, Claimant>,
+    sessions: u64,
+    /// Sessions that the server has ended, which do not know it yet.
+    ended: BTreeSet<u64>,
+}
+
+/// A session that has the name of a sink.
+pub(crate) struct Claimant {
+    session: u64,
+    /// How often the name is still refused to others after the session was lost, until that is noticed.
+    noticed_after: Option<u64>,
 }
 
 pub(crate) fn column(name: &str, kind: &str) -> Column {
@@ -79,11 +93,15 @@ impl Model {
             bytes_max: 0,
             lost_before: 0,
             lost_after: 0,
+            lost_claims: 0,
             refused: 0,
             same_row: 0,
             watch: Box::new(|_, _| {}),
             staged: BTreeMap::new(),
             published: BTreeSet::new(),
+            claims: BTreeMap::new(),
+            sessions: 0,
+            ended: BTreeSet::new(),
         })))
     }
 
@@ -97,6 +115,13 @@ impl Model {
 }
 
 impl State {
+    /// Ends all sessions that have a name.
+    pub(crate) fn end_claims(&mut self) {
+        let claims = std::mem::take(&mut self.claims);
+        self.ended
+            .extend(claims.into_values().map(|claimant| claimant.session));
+    }
+
     fn loses(&mut self) -> bool {
         self.random.below(100) < self.losses
     }
@@ -189,8 +214,10 @@ impl Database for Model {
             state.refusals -= 1;
             return Err(Fault::Passing("connection refused".into()));
         }
+        state.sessions += 1;
         Ok(Session {
             state: Arc::clone(&self.0),
+            number: state.sessions,
             lost: false,
         })
     }
@@ -206,7 +233,17 @@ impl Database for Model {
 
 pub(crate) struct Session {
     state: Arc<Mutex<State>>,
+    number: u64,
     lost: bool,
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        let mut state = self.state.lock().unwrap();
+        let (number, lost) = (self.number, self.lost);
+        let claims = &mut state.claims;
+        claims.retain(|_, claimant| lost || claimant.session != number);
+    }
 }
 
 impl Session {
@@ -251,6 +288,46 @@ impl Connection for Session {
 
     fn set_up(&mut self) -> Result<(), Fault> {
         Ok(())
+    }
+
+    fn claim(&mut self, sink: &str) -> Result<Claimed, Fault> {
+        assert!(!self.lost, "a lost connection is not used again");
+        let mut state = self.state.lock().unwrap();
+        let state = &mut *state;
+        let ours = Claimant {
+            session: self.number,
+            noticed_after: None,
+        };
+        if state.ended.contains(&self.number) {
+            self.lost = true;
+            return Err(Fault::Passing("terminated by an administrator".into()));
+        }
+        let Some(claimant) = state.claims.get_mut(sink) else {
+            state.claims.insert(sink.to_owned(), ours);
+            return Ok(Claimed::Ours);
+        };
+        if claimant.session == self.number {
+            if state.random.below(100) < state.losses {
+                state.lost_claims += 1;
+                self.lost = true;
+                claimant.noticed_after = Some(state.random.below(10));
+                return Err(Fault::Passing("connection reset while it was idle".into()));
+            }
+            return Ok(Claimed::Ours);
+        }
+        match &mut claimant.noticed_after {
+            Some(0) => {
+                *claimant = ours;
+                Ok(Claimed::Ours)
+            }
+            noticed_after => {
+                if let Some(times) = noticed_after {
+                    *times -= 1;
+                }
+                let holder = Some(format!("session {}", claimant.session));
+                Ok(Claimed::Other { holder })
+            }
+        }
     }
 
     fn stage(&mut self, _: &Statement, epoch: &Epoch, part: i64, rows: &str) -> Result<(), Fault> {

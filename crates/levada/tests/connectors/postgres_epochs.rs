@@ -13,7 +13,7 @@ use levada_core::{Origin, Wake};
 use levada_testing::Simulation;
 use serde::Serialize;
 
-use crate::postgres_model::{Model, column};
+use crate::postgres_model::{Model, State, column};
 
 #[derive(Clone, Serialize)]
 struct Hit {
@@ -49,7 +49,7 @@ fn ids(model: &Model) -> Vec<u64> {
 
 #[test]
 fn a_row_without_a_key_is_there_once_whatever_is_lost() {
-    let mut lost = 0;
+    let (mut lost, mut lost_claims) = (0, 0);
     for seed in 0..100 {
         let model = hits(seed);
         model.change(|state| state.losses = seed % 4 * 10);
@@ -63,9 +63,15 @@ fn a_row_without_a_key_is_there_once_whatever_is_lost() {
         model.read(|state| {
             assert!(state.staged.is_empty(), "seed {seed}");
             lost += state.lost_before + state.lost_after;
+            lost_claims += state.lost_claims;
+            assert!(state.claims.is_empty(), "seed {seed}");
         });
     }
     assert!(lost > 1_000, "{lost} connections were lost");
+    assert!(
+        lost_claims > 10,
+        "{lost_claims} sessions with the name were lost"
+    );
 }
 
 struct Nobody;
@@ -220,6 +226,7 @@ fn what_is_lost_is_named_and_a_fresh_start_removes_what_it_finds() {
     start(&other, &context(2, false)).unwrap();
     recover(&other, Vec::new(), &context(2, true)).unwrap();
     assert_eq!(model.read(|state| state.staged.len()), 3);
+    drop(writer);
     start(&sink(&model), &context(3, false)).unwrap();
     assert!(model.read(|state| state.staged.is_empty()));
     let error = recover(&sink(&model), vec![pending], &context(4, true)).unwrap_err();
@@ -228,4 +235,52 @@ fn what_is_lost_is_named_and_a_fresh_start_removes_what_it_finds() {
         "epoch 0 of subtask 0 for the table \"items\" is lost: the checkpoint has prepared it, and 0 of its 3 batches are \
          in levada_staged under sink 'hits', run '0000000000000001'"
     );
+}
+
+const IN_USE: &str =
+    "another job, or another sink of this one, has the name 'hits' at memory:5432/model (session";
+
+#[test]
+fn a_second_job_of_one_name_is_refused_while_the_first_one_lives() {
+    let model = hits(1);
+    let first = sink(&model);
+    start(&first, &context(1, false)).unwrap();
+    let mut writer = open(&first, &context(1, false));
+    let pending = prepared(&mut writer, 0..10);
+    for is_restored in [false, true] {
+        let error = start(&sink(&model), &context(2, is_restored)).unwrap_err();
+        assert!(error.to_string().starts_with(IN_USE), "{error}");
+    }
+    // It has removed nothing.
+    commit(&mut writer, pending).unwrap();
+    assert_eq!(ids(&model), (0..10).collect::<Vec<_>>());
+    // The name is free when the last writer has gone, though the sink is there.
+    drop(writer);
+    start(&sink(&model), &context(3, false)).unwrap();
+    // An attempt that came no further than its start can be begun again.
+    for run in 4..6 {
+        start(&first, &context(run, false)).unwrap();
+    }
+}
+
+#[test]
+fn a_job_whose_session_has_ended_takes_its_name_again_unless_another_has_it() {
+    let model = hits(1);
+    let first = sink(&model);
+    start(&first, &context(1, false)).unwrap();
+    let mut writer = open(&first, &context(1, false));
+    let pending = prepared(&mut writer, 0..10);
+    model.change(State::end_claims);
+    commit(&mut writer, pending).unwrap();
+    assert_eq!(ids(&model), (0..10).collect::<Vec<_>>());
+    assert_eq!(model.read(|state| state.claims.len()), 1);
+
+    let pending = prepared(&mut writer, 10..20);
+    model.change(State::end_claims);
+    let second = sink(&model);
+    start(&second, &context(2, true)).unwrap();
+    let error = commit(&mut writer, pending).unwrap_err();
+    let source = std::error::Error::source(&*error).unwrap().to_string();
+    assert!(source.starts_with(IN_USE), "{error}: {source}");
+    assert_eq!(ids(&model), (0..10).collect::<Vec<_>>());
 }
