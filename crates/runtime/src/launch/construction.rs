@@ -1,0 +1,76 @@
+//! Stages that have been built, and do not run yet.
+
+use std::sync::Arc;
+
+use levada_core::Origin;
+
+use crate::checkpoint::{Restore, Restored};
+use crate::error::{Failure, guarded};
+use crate::push::Ending;
+use crate::stage::Stage;
+use crate::state_memory::Weigher;
+use crate::task::{Duties, TaskCell};
+use crate::thread;
+
+/// A stage of one subtask, built.
+pub(super) struct Construction {
+    pub(super) stage: Box<dyn Stage>,
+    pub(super) duties: Duties,
+    pub(super) weigher: Weigher,
+}
+
+impl Construction {
+    /// Gives the stage what it had when the checkpoint was taken.
+    fn restore(&mut self, head: &Origin, restored: &Restored) -> Result<(), Failure> {
+        let mut restore = Restore {
+            restored,
+            in_flight: 0,
+            failed: None,
+            weigher: &mut self.weigher,
+            failure: None,
+        };
+        let visited = self.stage.visit(&mut restore);
+        if let Some(failure) = restore.failure {
+            return Err(failure);
+        }
+        let failed = restore.failed;
+        visited.map_err(|error| Failure::error(failed.unwrap_or(head.clone()), error.into()))?;
+        self.weigher.weigh(&mut *self.stage)
+    }
+}
+
+/// Gives all stages what they had when the checkpoint was taken.
+pub(super) fn restore_all(
+    built: Vec<Construction>,
+    tasks: &[Arc<TaskCell>],
+    restored: &Arc<Restored>,
+    threads: usize,
+) -> Result<Vec<Construction>, Failure> {
+    let origins: Vec<_> = tasks.iter().map(|task| task.head().clone()).collect();
+    let (restored, origin) = (Arc::clone(restored), origins.clone());
+    let done = thread::each(
+        threads,
+        built,
+        move |index, construction: &mut Construction| {
+            let head = &origin[index];
+            guarded(head, || construction.restore(head, &restored))
+        },
+    );
+    let (built, results): (Vec<_>, Vec<_>) = done.into_iter().unzip();
+    match results.into_iter().collect::<Result<(), _>>() {
+        Ok(()) => Ok(built),
+        Err(failure) => {
+            abandon(built, &origins[0]);
+            Err(failure)
+        }
+    }
+}
+
+/// Closes stages that will not run, since another could not be built: what they have opened must not be left behind.
+pub(super) fn abandon(built: Vec<Construction>, head: &Origin) {
+    for Construction { mut stage, .. } in built {
+        if let Err(failure) = guarded(head, || stage.close(Ending::Abort)) {
+            tracing::warn!("{failure}, in a task that never ran");
+        }
+    }
+}
