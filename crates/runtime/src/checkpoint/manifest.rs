@@ -1,15 +1,16 @@
 //! What checkpoints are of, before there is one.
 
-use levada_checkpoint::{EdgeEntry, JobEntry, Manifest, OperatorEntry, OperatorKind};
+use levada_checkpoint::{
+    CheckpointKind, EdgeEntry, JobEntry, Manifest, OperatorEntry, OperatorKind,
+};
 use levada_graph::{NodeKind, Plan};
 
-use crate::checkpoint::schedule::template;
 use crate::checkpoint::types::{record_entry, state_entry};
 use crate::checkpoint::visitors::number;
 use crate::launch::RunOptions;
 use crate::wiring::Program;
 
-/// What checkpoints are of.
+/// What checkpoints are of: a manifest without number and files.
 pub(crate) fn manifest_of(
     program: &Program,
     plan: &Plan,
@@ -50,14 +51,16 @@ pub(crate) fn manifest_of(
         fingerprint: format!("{:016x}", plan.fingerprint()),
     };
     Manifest {
+        number: 0,
+        kind: CheckpointKind::Checkpoint,
+        run: run.to_owned(),
+        attempt,
+        created: 0,
+        job,
+        key_groups: plan.options().key_groups.count(),
         table_seed: Some(format!("{table_seed:016x}")),
-        ..template(
-            job,
-            run,
-            attempt,
-            plan.options().key_groups.count(),
-            operators.collect(),
-            edges.collect(),
-        )
+        operators: operators.collect(),
+        edges: edges.collect(),
+        files: Vec::new(),
     }
 }

@@ -1,14 +1,14 @@
 //! When checkpoints are taken, and what has become of each: the coordinator's part.
 
+mod outcome;
+mod purpose;
+
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
-use levada_checkpoint::{CheckpointError, CheckpointKind, FileEntry, JobEntry, Manifest};
-use levada_checkpoint::{EdgeEntry, OperatorEntry};
-use levada_core::{Moment, Origin, Timestamp, fault};
+use levada_checkpoint::{CheckpointKind, FileEntry, Manifest};
+use levada_core::{Moment, Origin, fault};
 use levada_state::Saving;
 
 use crate::checkpoint::block::{Outlet, ToWriter};
@@ -17,32 +17,13 @@ use crate::checkpoint::options::CheckpointOptions;
 use crate::checkpoint::order::{Mail, Order, tell_all};
 use crate::checkpoint::participant::SavedByTask;
 use crate::checkpoint::setup::Setup;
-use crate::checkpoint::summary::{CheckpointMetrics, CheckpointSummary};
-use crate::checkpoint::writer::{Durable, Start};
+use crate::checkpoint::summary::CheckpointMetrics;
+use crate::checkpoint::writer::Start;
 use crate::event::Event;
 use crate::metrics::OperatorCounters;
 
-/// What a checkpoint is for.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Purpose {
-    /// To go on from after a failure.
-    Recovery,
-    /// A savepoint, in a directory of its own.
-    Savepoint(PathBuf),
-    /// The last one of a job whose input has come to its end.
-    Final,
-}
-
-/// A checkpoint that somebody wants.
-#[derive(Debug)]
-pub struct Asked {
-    /// What for.
-    pub purpose: Purpose,
-    /// Whether the job is to stop there.
-    pub stops: bool,
-    /// Where the answer goes.
-    pub answer: Option<Sender<Result<CheckpointSummary, String>>>,
-}
+use outcome::Committing;
+pub use purpose::{Asked, Purpose};
 
 /// What the schedule knows of tasks.
 pub(crate) struct Tasks<'a> {
@@ -109,13 +90,6 @@ struct Pending {
     is_late: bool,
     /// When the last task had saved its part.
     saved_at: Option<Moment>,
-}
-
-struct Committing {
-    number: u64,
-    /// By task: whether its sinks have not committed.
-    waits: Vec<bool>,
-    stops: bool,
 }
 
 /// What the run is to do.
@@ -405,164 +379,6 @@ impl Schedule {
         self.outlet.tell(ToWriter::Finish(Box::new(manifest)));
     }
 
-    /// A checkpoint has been written, or could not be.
-    pub(crate) fn written(
-        &mut self,
-        number: u64,
-        result: Result<Box<Durable>, Arc<CheckpointError>>,
-        now: Moment,
-        tasks: &Tasks<'_>,
-    ) -> (Vec<Event>, Decision) {
-        let mut events = Vec::new();
-        if self
-            .pending
-            .as_ref()
-            .is_none_or(|pending| pending.number != number)
-        {
-            return (events, Decision::GoOn);
-        }
-        let durable = match result {
-            Ok(durable) => *durable,
-            Err(error) => {
-                self.has_lost_base |= matches!(
-                    *error,
-                    CheckpointError::Missing { .. } | CheckpointError::Length { .. }
-                );
-                let reason = crate::error::chain(&*error);
-                let decision = self.give_up(&reason, now, tasks, &mut events);
-                return (events, decision);
-            }
-        };
-        let pending = self.pending.take().expect("it has just been looked at");
-        let summary = CheckpointSummary {
-            number,
-            path: durable.path,
-            saved_nanos: pending.saved_at.unwrap_or(now).nanos_since(pending.began),
-            durable_nanos: now.nanos_since(pending.began),
-            sync_nanos: durable.sync_nanos,
-            syncs: durable.syncs,
-            bytes: durable.manifest.own_bytes(),
-            in_flight_bytes: pending.saved.in_flight_bytes,
-            in_flight_records: pending.saved.in_flight_records,
-            overtaken: pending.overtaken,
-            chain: durable.manifest.files.len(),
-        };
-        self.failures = 0;
-        self.last_end = now;
-        self.metrics.completed += 1;
-        let metrics = &mut self.metrics;
-        metrics.queue_bytes_max = self.outlet.load().bytes_max();
-        metrics.saved_nanos_max = metrics.saved_nanos_max.max(summary.saved_nanos);
-        metrics.durable_nanos_max = metrics.durable_nanos_max.max(summary.durable_nanos);
-        metrics.last = Some(summary.clone());
-        events.push(Event::CheckpointCompleted(Box::new(summary.clone())));
-        let mut decision = Decision::GoOn;
-        match pending.asked.purpose {
-            Purpose::Savepoint(_) if !pending.asked.stops => {}
-            Purpose::Final => decision = Decision::Finish,
-            Purpose::Recovery | Purpose::Savepoint(_) => {
-                decision = self.commit(number, pending.asked.stops, tasks);
-            }
-        }
-        if durable.manifest.kind != CheckpointKind::Savepoint {
-            self.has_lost_base = false;
-            self.confirmed = Some(durable.manifest);
-        }
-        if let Some(answer) = pending.asked.answer {
-            let _ = answer.try_send(Ok(summary));
-        }
-        (events, decision)
-    }
-
-    /// Lets the sinks commit.
-    fn commit(&mut self, number: u64, stops: bool, tasks: &Tasks<'_>) -> Decision {
-        self.is_stopping |= stops;
-        let waits = self.duties.iter().enumerate();
-        let waits = waits.map(|(task, duties)| duties.sink && (tasks.is_live)(task));
-        self.committing = Some(Committing {
-            number,
-            waits: waits.collect(),
-            stops,
-        });
-        for (task, duties) in self.duties.iter().enumerate() {
-            if duties.sink {
-                self.mails[task].tell(|letters| letters.commit = Some(number));
-                (tasks.wake)(task);
-            }
-        }
-        self.look_whether_committed(tasks)
-    }
-
-    /// The sinks of a task have committed.
-    pub(crate) fn committed(&mut self, task: usize, number: u64, tasks: &Tasks<'_>) -> Decision {
-        match &mut self.committing {
-            Some(committing) if committing.number <= number => {
-                committing.waits[task] = false;
-                self.look_whether_committed(tasks)
-            }
-            _ => Decision::GoOn,
-        }
-    }
-
-    /// Once all sinks have committed, the sources keep how far they had been read.
-    fn look_whether_committed(&mut self, tasks: &Tasks<'_>) -> Decision {
-        let done = self
-            .committing
-            .take_if(|committing| !committing.waits.iter().any(|waits| *waits));
-        let Some(committing) = done else {
-            return Decision::GoOn;
-        };
-        for (task, duties) in self.duties.iter().enumerate() {
-            if duties.source {
-                self.mails[task].tell(|letters| letters.settle = Some(committing.number));
-                (tasks.wake)(task);
-            }
-        }
-        self.metrics.stopped = committing.stops;
-        match committing.stops {
-            true => Decision::Stop,
-            false => Decision::GoOn,
-        }
-    }
-
-    /// Gives up the checkpoint that is being taken.
-    fn give_up(
-        &mut self,
-        reason: &str,
-        now: Moment,
-        tasks: &Tasks<'_>,
-        events: &mut Vec<Event>,
-    ) -> Decision {
-        let Some(pending) = self.pending.take() else {
-            return Decision::GoOn;
-        };
-        let number = pending.number;
-        self.outlet.tell(ToWriter::Discard(number));
-        tell_all(&self.mails, |letters| letters.over = Some(number));
-        self.wake_all(tasks);
-        self.last_end = now;
-        self.metrics.failed += 1;
-        events.push(Event::CheckpointFailed {
-            number,
-            reason: reason.to_owned(),
-        });
-        if let Some(answer) = pending.asked.answer {
-            let _ = answer.try_send(Err(reason.to_owned()));
-            return Decision::GoOn;
-        }
-        if pending.asked.purpose == Purpose::Final {
-            return Decision::Fail(format!("the last checkpoint failed: {reason}"));
-        }
-        self.failures += 1;
-        match self.options().failures_max {
-            Some(max) if self.failures > max => Decision::Fail(format!(
-                "{} checkpoints in a row failed, and {max} may: {reason}",
-                self.failures
-            )),
-            _ => Decision::GoOn,
-        }
-    }
-
     /// The run is being given up.
     pub(crate) fn stop(&mut self) {
         if let Some(pending) = self.pending.take() {
@@ -592,28 +408,4 @@ const LATE_PART: u32 = 10;
 
 fn text(duration: Duration) -> String {
     format!("{duration:?}")
-}
-
-/// A manifest of a job, without number and files.
-pub(crate) fn template(
-    job: JobEntry,
-    run: &str,
-    attempt: u32,
-    key_groups: u16,
-    operators: Vec<OperatorEntry>,
-    edges: Vec<EdgeEntry>,
-) -> Manifest {
-    Manifest {
-        number: 0,
-        kind: CheckpointKind::Checkpoint,
-        run: run.to_owned(),
-        attempt,
-        created: Timestamp(0).0,
-        job,
-        key_groups,
-        table_seed: None,
-        operators,
-        edges,
-        files: Vec::new(),
-    }
 }
