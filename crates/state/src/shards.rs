@@ -201,8 +201,12 @@ impl<T> Shards<T> {
         }
         let shard = self.shard_of(hash);
         let Shard { table, marks } = &mut self.shards[shard];
+        // Room is made before it is known whether it is wanted.
         if table.capacity() == table.len() {
             marks.layout = marks.layout.wrapping_add(1);
+            let before = table.allocation_size();
+            table.reserve(1, &hash_of);
+            self.allocated = self.allocated + table.allocation_size() - before;
         }
         match table.entry(hash, |entry| is_it(entry, &new), hash_of) {
             hash_table::Entry::Occupied(mut found) => change(found.get_mut(), marks, new),
@@ -236,6 +240,7 @@ impl<T> Shards<T> {
             }
         };
         self.shards = (0..shards).map(shard).collect();
+        self.allocated = self.allocation();
     }
 
     pub(crate) fn remove(&mut self, place: Place) -> Option<(T, &mut Marks)> {
@@ -326,6 +331,12 @@ impl<T> Shards<T> {
         None
     }
 
+    /// Bytes of all tables, asked for one by one.
+    fn allocation(&self) -> usize {
+        let tables = self.shards.iter();
+        tables.map(|shard| shard.table.allocation_size()).sum()
+    }
+
     #[inline]
     fn shard_of(&self, hash: u64) -> usize {
         // Most tables are one shard: then the branch lets the processor load it before it knows the hash.
@@ -398,10 +409,15 @@ mod tests {
                 let mut shards = Shards::new();
                 shards.reserve(expected);
                 let made = shards.shards.len();
+                assert_eq!(shards.allocated, shards.allocation());
                 for i in 0..come as u64 {
-                    insert(&mut shards, i, hash);
+                    match i % 2 {
+                        0 => put(&mut shards, i),
+                        _ => assert_eq!(insert(&mut shards, i, hash), i),
+                    }
                 }
                 assert_eq!(shards.len(), come);
+                assert_eq!(shards.allocated, shards.allocation());
                 for i in 0..come as u64 {
                     let place = shards.find(hash(&i), |other| *other == i);
                     assert_eq!(place.and_then(|place| shards.get(place)), Some(&i));
@@ -413,6 +429,17 @@ mod tests {
                 assert_eq!(shards.iter().count(), come);
             }
         }
+    }
+
+    fn put(shards: &mut Shards<u64>, n: u64) {
+        shards.put(
+            hash(&n),
+            n,
+            |other, n| other == n,
+            |_, _, _| panic!("{n} is new"),
+            |_, n| n,
+            hash,
+        );
     }
 
     fn insert(shards: &mut Shards<u64>, n: u64, hash: impl Fn(&u64) -> u64) -> u64 {
@@ -431,8 +458,7 @@ mod tests {
             assert!(most < Some(MAX + MAX / 8), "{most:?} after {i}");
         }
         assert!(shards.shards.len() >= 20, "{} shards", shards.shards.len());
-        let allocated = shards.shards.iter().map(|of| of.table.allocation_size());
-        assert_eq!(shards.allocated, allocated.sum::<usize>());
+        assert_eq!(shards.allocated, shards.allocation());
         for i in 0..n {
             let place = shards.find(hash(&i), |other| *other == i);
             assert_eq!(place.and_then(|place| shards.get(place)), Some(&i));
