@@ -40,9 +40,10 @@ pub enum Fields {
     Tuple(Vec<Self>),
     /// So many of the same thing.
     Array(Box<Self>, usize),
-    /// Some things with names.
+    /// Some things with names. These are their places if some of them have several (`#[serde(alias)]`): serde does not say
+    /// which name is whose.
     Struct(Vec<(String, Self)>),
-    /// One of several things, by their names.
+    /// One of several things, by their names, or their places as above.
     OneOf(Vec<(String, Self)>),
     /// What this is part of, so many levels above: the type is recursive.
     Above(usize),

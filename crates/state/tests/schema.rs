@@ -212,6 +212,46 @@ fn types_that_do_not_like_every_value_get_another_one() {
     );
 }
 
+#[derive(Deserialize)]
+struct Renamed {
+    before: u8,
+    #[serde(alias = "login", alias = "name")]
+    user: String,
+    #[serde(alias = "how it was done")]
+    how: Aliased,
+    behind: u16,
+}
+
+#[derive(Deserialize)]
+enum Aliased {
+    Web,
+    #[serde(alias = "Letter")]
+    Mail(String),
+    Both(u8, u16),
+}
+
+/// What serde is told of a type has the other names of its fields and variants between their own.
+#[test]
+fn other_names_of_fields_and_variants_are_no_fields_and_variants() {
+    check::<Renamed>("{0: u8, 1: string, 2: one of {0, 1: string, 2: (u8, u16)}, 3: u16}");
+    let before = "{before: u8, login: string, how: one of {Web, Mail: string}, behind: u16}";
+    let now = TypeFields::of::<Renamed>().fields;
+    let none: [&str; 0] = [];
+    assert_eq!(Fields::parse(before).differences(&now), none);
+    assert_eq!(now.differences(&now), none);
+    let before = Fields::parse("{before: u8, login: u8, how: one of {Web, Mail: u8}, behind: u16}");
+    assert_eq!(
+        before.differences(&now),
+        [
+            "`login` was u8 and is string now",
+            "`how.Mail` was u8 and is string now"
+        ]
+    );
+    let before = Fields::parse("{before: u8, login: string}");
+    let found = before.differences(&now);
+    assert!(found[0].starts_with("it was {before"), "{found:?}");
+}
+
 struct Colour;
 
 impl<'de> Deserialize<'de> for Colour {

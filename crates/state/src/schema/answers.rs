@@ -9,7 +9,7 @@ use serde::de::{
 };
 
 use crate::schema::text::NOTHING;
-use crate::schema::trace::{ROOT, Shape, State, Trace, Variant};
+use crate::schema::trace::{Names, ROOT, Shape, State, Trace, Variant};
 
 /// Answers what one part of a type asks for.
 pub(super) struct Asked<'a> {
@@ -187,13 +187,20 @@ impl<'a> Asked<'a> {
         visitor: V,
     ) -> Answer<V::Value> {
         let noted = self.trace.note(self.node, fields.len(), |parts| {
-            Shape::Struct(fields.iter().copied().zip(parts).collect())
+            Shape::Struct(fields.iter().copied().zip(parts).collect(), Names::Known)
         });
-        let parts = match self.shape() {
-            Shape::Struct(fields) if noted => fields.iter().map(|(_, part)| *part).collect(),
+        let parts: Vec<_> = match self.shape() {
+            Shape::Struct(fields, _) if noted => fields.iter().map(|(_, part)| *part).collect(),
             _ => return self.cut(),
         };
-        visitor.visit_seq(Parts::new(self, parts))
+        let (node, count) = (self.node, parts.len());
+        let mut parts = Parts::new(self, parts);
+        let value = visitor.visit_seq(&mut parts)?;
+        let left = parts.left.len();
+        if left > 0 {
+            parts.asked.trace.shorten(node, count - left);
+        }
+        Ok(value)
     }
 
     fn variants<'de, V: Visitor<'de>>(
@@ -207,10 +214,10 @@ impl<'a> Asked<'a> {
                 node,
                 done_at: None,
             });
-            Shape::OneOf(variants.collect())
+            Shape::OneOf(variants.collect(), Names::Known)
         });
         let chosen = match self.shape() {
-            Shape::OneOf(variants) if noted => {
+            Shape::OneOf(variants, _) if noted => {
                 let state = |variant: &Variant| self.trace.nodes[variant.node].state;
                 let open = variants
                     .iter()
@@ -224,9 +231,10 @@ impl<'a> Asked<'a> {
         let Some((number, node)) = chosen else {
             return self.cut();
         };
-        self.node = node;
+        let of = std::mem::replace(&mut self.node, node);
         visitor.visit_enum(Chosen {
             asked: self,
+            of,
             number,
         })
     }
@@ -457,6 +465,8 @@ impl<'de> MapAccess<'de> for Parts<'_> {
 /// A variant.
 struct Chosen<'a> {
     asked: Asked<'a>,
+    /// The node that it is a variant of.
+    of: usize,
     number: u32,
 }
 
@@ -465,8 +475,24 @@ impl<'a, 'de> EnumAccess<'de> for Chosen<'a> {
     type Variant = Asked<'a>;
 
     fn variant_seed<T: DeserializeSeed<'de>>(self, seed: T) -> Answer<(T::Value, Asked<'a>)> {
-        let number: serde::de::value::U32Deserializer<Disliked> = self.number.into_deserializer();
-        Ok((seed.deserialize(number)?, self.asked))
+        let Self {
+            mut asked,
+            of,
+            number,
+        } = self;
+        let deserializer: serde::de::value::U32Deserializer<Disliked> = number.into_deserializer();
+        match seed.deserialize(deserializer) {
+            Ok(variant) => Ok((variant, asked)),
+            // It does not go by numbers.
+            Err(_) if number == 0 => {
+                asked.trace.give_up(of);
+                asked.cut()
+            }
+            Err(_) => {
+                asked.trace.shorten(of, number as usize);
+                asked.cut()
+            }
+        }
     }
 }
 

@@ -31,14 +31,32 @@ fn compare(path: &str, before: &Fields, now: &Fields, found: &mut Vec<String>) {
             compare(&format!("{path}[value]"), value, value_now, found);
         }
         (Fields::Tuple(before), Fields::Tuple(now)) if before.len() == now.len() => {
-            for (place, (before, now)) in before.iter().zip(now).enumerate() {
-                compare(&below(path, &place.to_string()), before, now, found);
-            }
+            compare_parts(path, before.iter().zip(now), found);
         }
-        (Fields::Struct(before), Fields::Struct(now)) => {
+        (Fields::Array(before, count), Fields::Tuple(now)) if *count == now.len() => {
+            let pairs = now.iter().map(|now| (&**before, now));
+            compare_parts(path, pairs, found);
+        }
+        (Fields::Tuple(before), Fields::Array(now, count)) if before.len() == *count => {
+            let pairs = before.iter().map(|before| (before, &**now));
+            compare_parts(path, pairs, found);
+        }
+        (Fields::Struct(before), Fields::Struct(now))
+            if are_mixed(before, now) && before.len() == now.len() =>
+        {
+            compare_places(path, before, now, found);
+        }
+        (Fields::Struct(before), Fields::Struct(now)) if !are_mixed(before, now) => {
             compare_structs(path, before, now, found);
         }
-        (Fields::OneOf(before), Fields::OneOf(now)) => compare_variants(path, before, now, found),
+        (Fields::OneOf(before), Fields::OneOf(now))
+            if are_mixed(before, now) && before.len() <= now.len() =>
+        {
+            compare_places(path, before, now, found);
+        }
+        (Fields::OneOf(before), Fields::OneOf(now)) if !are_mixed(before, now) => {
+            compare_variants(path, before, now, found);
+        }
         _ if before == now => {}
         _ => found.push(format!(
             "{} was {} and is {} now",
@@ -49,7 +67,36 @@ fn compare(path: &str, before: &Fields, now: &Fields, found: &mut Vec<String>) {
     }
 }
 
+/// Parts without names: those of an array, of which not all may have been seen, or of a tuple.
+fn compare_parts<'a>(
+    path: &str,
+    pairs: impl Iterator<Item = (&'a Fields, &'a Fields)>,
+    found: &mut Vec<String>,
+) {
+    for (place, (before, now)) in pairs.enumerate() {
+        compare(&below(path, &place.to_string()), before, now, found);
+    }
+}
+
 type Named = [(String, Fields)];
+
+/// Whether one of them has its places for names, since some of its parts have several.
+fn are_mixed(before: &Named, now: &Named) -> bool {
+    has_numbers(before) || has_numbers(now)
+}
+
+fn has_numbers(named: &Named) -> bool {
+    let mut named = named.iter().enumerate();
+    named.len() > 0 && named.all(|(place, (name, _))| *name == place.to_string())
+}
+
+/// Parts whose names are not known.
+fn compare_places(path: &str, before: &Named, now: &Named, found: &mut Vec<String>) {
+    let named = if has_numbers(before) { now } else { before };
+    for (((_, before), (_, now)), (name, _)) in before.iter().zip(now).zip(named) {
+        compare(&below(path, name), before, now, found);
+    }
+}
 
 fn compare_structs(path: &str, before: &Named, now: &Named, found: &mut Vec<String>) {
     for (name, fields) in before {
@@ -196,5 +243,13 @@ mod tests {
         check("?", "{sum: u64}", &[]);
         check("{a: u8, b: ?}", "{a: u8, b: list of u8}", &[]);
         check("(u8, ?)", "(u16, u8)", &["`0` was u8 and is u16 now"]);
+        // Not all of an array was seen, and now it is, or the other way round.
+        check("(string, ?, ?, ?, ?)", "[string; 5]", &[]);
+        check("[string; 5]", "(string, ?, ?, ?, ?)", &[]);
+        check(
+            "[u8; 5]",
+            "(u8, u8, u8, u8, u16)",
+            &["`4` was u8 and is u16 now"],
+        );
     }
 }

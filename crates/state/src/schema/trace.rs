@@ -93,10 +93,18 @@ pub(super) enum Shape {
     Map(usize, usize),
     Tuple(Vec<usize>),
     Array(usize, usize),
-    Struct(Vec<(&'static str, usize)>),
-    OneOf(Vec<Variant>),
+    Struct(Vec<(&'static str, usize)>, Names),
+    OneOf(Vec<Variant>, Names),
     /// The same type as this node, which it is within.
     Above(usize),
+}
+
+/// Whether names are those of the parts in their places.
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(super) enum Names {
+    Known,
+    /// There are more names than parts: some parts have several (`#[serde(alias)]`), and it is not said which.
+    Mixed,
 }
 
 #[derive(Clone, Copy)]
@@ -161,6 +169,22 @@ impl Trace {
         true
     }
 
+    /// Of a structure or an enumeration there are only so many parts, though there are names for more.
+    pub(super) fn shorten(&mut self, node: usize, count: usize) {
+        match &mut self.nodes[node].shape {
+            Shape::Struct(fields, names) => {
+                fields.truncate(count);
+                *names = Names::Mixed;
+            }
+            Shape::OneOf(variants, names) => {
+                variants.truncate(count);
+                *names = Names::Mixed;
+            }
+            _ => return,
+        }
+        self.news += 1;
+    }
+
     /// A node is about to get its answer: which one.
     pub(super) fn answer(&mut self, node: usize) -> usize {
         self.answered = Some(node);
@@ -204,13 +228,13 @@ impl Trace {
                 let state = self.state(node);
                 let looks = self.looks;
                 let states: Vec<_> = match &self.nodes[node].shape {
-                    Shape::OneOf(variants) => {
+                    Shape::OneOf(variants, _) => {
                         let parts = variants.iter();
                         parts.map(|part| self.nodes[part.node].state).collect()
                     }
                     _ => Vec::new(),
                 };
-                if let Shape::OneOf(variants) = &mut self.nodes[node].shape {
+                if let Shape::OneOf(variants, _) = &mut self.nodes[node].shape {
                     for (variant, state) in variants.iter_mut().zip(states) {
                         if state == State::Done && variant.done_at.is_none() {
                             variant.done_at = Some(looks);
@@ -261,8 +285,8 @@ impl Trace {
             },
             Shape::Tuple(parts) => all(&mut parts.iter().map(of)),
             Shape::Array(part, _) => of(part),
-            Shape::Struct(fields) => all(&mut fields.iter().map(|(_, part)| of(part))),
-            Shape::OneOf(variants) => {
+            Shape::Struct(fields, _) => all(&mut fields.iter().map(|(_, part)| of(part))),
+            Shape::OneOf(variants, _) => {
                 let states = variants.iter().map(|variant| of(&variant.node));
                 let states: Vec<_> = states.collect();
                 if states.contains(&State::Open) {
@@ -282,7 +306,7 @@ impl Trace {
 
     /// Of a node with variants, the one of which a value could be made first: it has no need of the others.
     pub(super) fn first_done(&self, node: usize) -> Option<usize> {
-        let Shape::OneOf(variants) = &self.nodes[node].shape else {
+        let Shape::OneOf(variants, _) = &self.nodes[node].shape else {
             return None;
         };
         let done = variants.iter().enumerate();
@@ -291,8 +315,14 @@ impl Trace {
     }
 
     fn fields(&self, node: usize) -> Fields {
-        let named = |parts: &mut dyn Iterator<Item = (&'static str, usize)>| {
-            let parts = parts.map(|(name, part)| (name.to_owned(), self.fields(part)));
+        let named = |parts: &mut dyn Iterator<Item = (&'static str, usize)>, names: Names| {
+            let parts = parts.enumerate().map(|(place, (name, part))| {
+                let name = match names {
+                    Names::Known => name.to_owned(),
+                    Names::Mixed => place.to_string(),
+                };
+                (name, self.fields(part))
+            });
             parts.collect()
         };
         match &self.nodes[node].shape {
@@ -313,10 +343,12 @@ impl Trace {
                 }
                 Fields::Tuple(parts)
             }
-            Shape::Struct(fields) => Fields::Struct(named(&mut fields.iter().copied())),
-            Shape::OneOf(variants) => {
+            Shape::Struct(fields, names) => {
+                Fields::Struct(named(&mut fields.iter().copied(), *names))
+            }
+            Shape::OneOf(variants, names) => {
                 let mut variants = variants.iter().map(|variant| (variant.name, variant.node));
-                Fields::OneOf(named(&mut variants))
+                Fields::OneOf(named(&mut variants, *names))
             }
             Shape::Above(above) => Fields::Above(self.nodes[node].level - self.nodes[*above].level),
         }
