@@ -215,12 +215,12 @@ pub trait KeyedState {
     /// If a key or value cannot be encoded.
     fn save(&mut self, rows: &mut Rows) -> Result<bool, StateError>;
 
-    /// Says that about so many rows of a part will be read, so that room can be made for all of them at once.
+    /// Says how much a part will hold, about, when all of its rows have been read, so that room can be made at once.
     fn reserve(&mut self, part: u16, rows: usize) {
         let _ = (part, rows);
     }
 
-    /// Takes a row. The parts come one after the other, the rows of a part and group in the order in which they were written,
+    /// Takes a row. Parts and groups come in any order, the rows of a part and group in the order in which they were written,
     /// and none before the last [`RowKind::Whole`].
     ///
     /// # Errors

@@ -70,7 +70,7 @@ impl Snapshot {
     pub fn add(&mut self, operator: &str, rows: Vec<u8>) -> Result<(), StateError> {
         let rows: Arc<[u8]> = rows.into();
         let log = self.keyed.entry(operator.to_owned()).or_default();
-        log.add(Arc::clone(&rows), &rows)
+        log.add(0, Arc::clone(&rows), &rows)
     }
 
     /// Forgets groups of an operator.

@@ -102,6 +102,7 @@ impl Restored {
             true if block.kind == BlockKind::Keyed => {
                 let log = self.keyed.entry(block.name.to_owned()).or_default();
                 log.add(
+                    number,
                     Chunk {
                         file: number,
                         place,
