@@ -194,21 +194,29 @@ impl Drop for Weigher {
 /// What keyed state may take unless it is said: seven tenths of what the machine has, or the control group that the process is
 /// in, besides the memory for buffers. None if that is not known, as in a simulation.
 pub(crate) fn state_memory_by_default(disk: &dyn Disk, buffers: u64) -> Option<u64> {
-    let group = read_text(disk, "/proc/self/cgroup").and_then(|groups| {
-        let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-        read_text(disk, &format!("/sys/fs/cgroup{path}/memory.max"))
+    let memory = memory_of_process(|path| read_text(disk, path))?;
+    Some(share_of(memory, buffers))
+}
+
+fn share_of(memory: u64, buffers: u64) -> u64 {
+    // Buffers take what they need, up to that: in little memory the state may have half of it all the same.
+    memory.saturating_sub(buffers).max(memory / 2) / 10 * 7
+}
+
+fn memory_of_process(read: impl Fn(&str) -> Option<String>) -> Option<u64> {
+    let groups = read("/proc/self/cgroup").unwrap_or_default();
+    let group = groups.lines().find_map(|line| line.strip_prefix("0::"));
+    // A group is limited by those that it is in, too.
+    let groups = Path::new(group.unwrap_or("/")).ancestors();
+    let groups = groups.filter_map(|group| {
+        let group = group.to_str()?.trim_end_matches('/');
+        read(&format!("/sys/fs/cgroup{group}/memory.max"))
     });
-    let limits = [
-        group,
-        read_text(disk, "/sys/fs/cgroup/memory.max"),
-        read_text(disk, "/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-    ];
+    let limits = groups.chain(read("/sys/fs/cgroup/memory/memory.limit_in_bytes"));
     // `max` is no number: then there is no limit.
-    let limits = limits.iter().flatten();
     let limits = limits.filter_map(|text| text.trim().parse::<u64>().ok());
-    let machine = read_text(disk, "/proc/meminfo").and_then(|text| total_in(&text));
-    let memory = limits.chain(machine).min()?;
-    Some(memory.saturating_sub(buffers) / 10 * 7)
+    let machine = read("/proc/meminfo").and_then(|text| total_in(&text));
+    limits.chain(machine).min()
 }
 
 fn total_in(meminfo: &str) -> Option<u64> {
@@ -272,3 +280,54 @@ impl fmt::Display for TooMuchState {
 }
 
 impl std::error::Error for TooMuchState {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(files: &[(&str, &str)], expected: Option<u64>) {
+        let memory = memory_of_process(|path| {
+            let file = files.iter().find(|(name, _)| *name == path);
+            file.map(|(_, text)| (*text).to_owned())
+        });
+        assert_eq!(memory, expected);
+    }
+
+    #[test]
+    fn the_memory_of_a_process_is_that_of_the_smallest_group_around_it() {
+        let machine = ("/proc/meminfo", "MemTotal:       16384 kB\nMemFree: 1 kB\n");
+        check(&[], None);
+        check(&[machine], Some(16 << 20));
+        let here = ("/proc/self/cgroup", "0::/jobs.slice/a.service\n");
+        let group = "/sys/fs/cgroup/jobs.slice/a.service/memory.max";
+        check(&[machine, here, (group, "max\n")], Some(16 << 20));
+        check(&[machine, here, (group, "1000\n")], Some(1_000));
+        let slice = ("/sys/fs/cgroup/jobs.slice/memory.max", "900\n");
+        check(&[machine, here, (group, "1000\n"), slice], Some(900));
+        let container = ("/sys/fs/cgroup/memory.max", "800\n");
+        check(
+            &[machine, ("/proc/self/cgroup", "0::/\n"), container],
+            Some(800),
+        );
+        check(&[machine, here, (group, "max\n"), container], Some(800));
+        // Of the first version.
+        let before = ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "700\n");
+        check(
+            &[machine, ("/proc/self/cgroup", "4:memory:/a\n"), before],
+            Some(700),
+        );
+        let none = (
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "9223372036854771712\n",
+        );
+        check(&[machine, none], Some(16 << 20));
+    }
+
+    #[test]
+    fn little_memory_is_not_all_for_buffers() {
+        assert_eq!(share_of(1_000, 100), 630);
+        assert_eq!(share_of(1_000, 600), 350);
+        assert_eq!(share_of(1_000, 5_000), 350);
+    }
+}
