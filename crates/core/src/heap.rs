@@ -4,7 +4,7 @@
 //! leave when they have grown by pushing. Of a long sequence some elements stand for all, so that a long one costs little
 //! to look at. What serde is not shown (a cache, a shared value) is not counted.
 
-use std::fmt;
+use std::{fmt, mem, ptr};
 
 use serde::ser::{
     self, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
@@ -32,7 +32,7 @@ pub struct HeapSize {
 pub fn heap_size<T: Serialize>(value: &T) -> HeapSize {
     let mut count = Count::default();
     // What a value that cannot be encoded has shown until then is counted; it is refused where it is encoded.
-    let _ = value.serialize(&mut count);
+    let _ = count.show(value);
     // What does not lie in the value, and is no string or sequence either, is in a box.
     let boxed = count.inline.saturating_sub(size_of::<T>() as u64);
     HeapSize {
@@ -65,16 +65,63 @@ struct Count {
     /// Bytes in allocations.
     heap: u64,
     steps: u64,
+    /// Where that lies.
+    shown: Shown,
+}
+
+/// A value that is being shown: the innermost one that is known.
+#[derive(Clone, Copy, Default)]
+struct Shown {
+    begin: usize,
+    bytes: usize,
+    /// None if nothing is known of it.
+    align: Option<usize>,
+}
+
+impl Shown {
+    fn new<T: ?Sized>(value: &T) -> Self {
+        // What is a text itself is the end of some pointer.
+        if size_of::<&T>() > size_of::<usize>() {
+            return Self::default();
+        }
+        Self {
+            begin: ptr::from_ref(value).addr(),
+            bytes: size_of_val(value),
+            align: Some(align_of_val(value)),
+        }
+    }
+
+    /// Whether what it has shown lies in it: it is there, or there is no room for a pointer to it.
+    fn contains(&self, bytes: &[u8]) -> bool {
+        let end = self.begin + self.bytes;
+        self.has_no_pointer() || (self.begin..end).contains(&bytes.as_ptr().addr())
+    }
+
+    fn has_no_pointer(&self) -> bool {
+        self.align.is_some_and(|align| align < align_of::<usize>())
+    }
 }
 
 impl Count {
+    /// Looks at a value, or at one in the value that is being shown.
+    fn show<T: Serialize + ?Sized>(&mut self, value: &T) -> fmt::Result {
+        let around = mem::replace(&mut self.shown, Shown::new(value));
+        let counted = value.serialize(&mut *self);
+        self.shown = around;
+        counted
+    }
+
     fn scalar(&mut self, bytes: u64) {
         self.inline += bytes;
         self.steps += 1;
     }
 
     /// A string or a sequence of bytes.
-    fn block(&mut self, bytes: usize) {
+    fn block(&mut self, bytes: usize, lies_in_value: bool) {
+        if lies_in_value {
+            self.scalar(bytes.min(self.shown.bytes) as u64);
+            return;
+        }
         self.scalar(HANDLE);
         self.heap += chunk(bytes as u64);
     }
@@ -220,12 +267,12 @@ impl<'a> Serializer for &'a mut Count {
     }
 
     fn serialize_str(self, text: &str) -> fmt::Result {
-        self.block(text.len());
+        self.block(text.len(), self.shown.contains(text.as_bytes()));
         Ok(())
     }
 
     fn serialize_bytes(self, bytes: &[u8]) -> fmt::Result {
-        self.block(bytes.len());
+        self.block(bytes.len(), self.shown.contains(bytes));
         Ok(())
     }
 
@@ -235,7 +282,7 @@ impl<'a> Serializer for &'a mut Count {
     }
 
     fn serialize_some<T: Serialize + ?Sized>(self, value: &T) -> fmt::Result {
-        value.serialize(self)
+        self.show(value)
     }
 
     fn serialize_unit(self) -> fmt::Result {
@@ -257,7 +304,7 @@ impl<'a> Serializer for &'a mut Count {
         _: &'static str,
         value: &T,
     ) -> fmt::Result {
-        value.serialize(self)
+        self.show(value)
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(
@@ -267,7 +314,7 @@ impl<'a> Serializer for &'a mut Count {
         _: &'static str,
         value: &T,
     ) -> fmt::Result {
-        value.serialize(self)
+        self.show(value)
     }
 
     fn serialize_seq(self, length: Option<usize>) -> Result<Elements<'a>, fmt::Error> {
@@ -311,7 +358,7 @@ impl<'a> Serializer for &'a mut Count {
     }
 
     fn collect_str<T: fmt::Display + ?Sized>(self, value: &T) -> fmt::Result {
-        self.block(value.to_string().len());
+        self.block(value.to_string().len(), self.shown.has_no_pointer());
         Ok(())
     }
 }
@@ -322,7 +369,7 @@ impl SerializeSeq for Elements<'_> {
 
     fn serialize_element<T: Serialize + ?Sized>(&mut self, value: &T) -> fmt::Result {
         if self.next() {
-            value.serialize(&mut self.inner)?;
+            self.inner.show(value)?;
         }
         Ok(())
     }
@@ -339,7 +386,7 @@ impl SerializeMap for Elements<'_> {
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> fmt::Result {
         if self.next() {
-            key.serialize(&mut self.inner)?;
+            self.inner.show(key)?;
         }
         Ok(())
     }
@@ -347,7 +394,7 @@ impl SerializeMap for Elements<'_> {
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> fmt::Result {
         // That of the key before it, if that was looked at.
         if (self.seen - 1).is_multiple_of(self.stride) {
-            value.serialize(&mut self.inner)?;
+            self.inner.show(value)?;
         }
         Ok(())
     }
@@ -366,7 +413,7 @@ macro_rules! parts {
             type Error = fmt::Error;
 
             fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> fmt::Result {
-                value.serialize(&mut **self)
+                self.show(value)
             }
 
             fn end(self) -> fmt::Result {
@@ -391,7 +438,7 @@ impl SerializeStruct for &mut Count {
         _: &'static str,
         value: &T,
     ) -> fmt::Result {
-        value.serialize(&mut **self)
+        self.show(value)
     }
 
     fn end(self) -> fmt::Result {
@@ -408,7 +455,7 @@ impl SerializeStructVariant for &mut Count {
         _: &'static str,
         value: &T,
     ) -> fmt::Result {
-        value.serialize(&mut **self)
+        self.show(value)
     }
 
     fn end(self) -> fmt::Result {
@@ -445,6 +492,38 @@ mod tests {
         let map: BTreeMap<u64, String> = (0..1_000).map(|n| (n, n.to_string())).collect();
         check(&map, 1_000 * (8 + 24 + 3), 1_000 * 3 * (8 + 24 + 32));
         check(&Box::new([7u64; 32]), 248, 272);
+    }
+
+    /// As the crates `uuid` and `chrono` show theirs.
+    struct Id([u8; 16]);
+
+    struct Date {
+        days: i32,
+        nanos: u32,
+    }
+
+    impl Serialize for Id {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.serialize_bytes(&self.0)
+        }
+    }
+
+    impl Serialize for Date {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            serializer.collect_str(&format_args!("{} days and {} ns", self.days, self.nanos))
+        }
+    }
+
+    #[test]
+    fn texts_and_bytes_that_lie_in_the_value_are_not_counted_either() {
+        let date = || Date { days: 7, nanos: 9 };
+        check(&Id([7; 16]), 0, 0);
+        check(&Some(date()), 0, 0);
+        check(&(7u64, date(), Id([7; 16])), 0, 0);
+        check(&[Some(date()), None, Some(date())], 0, 0);
+        // But what is only pointed to is.
+        check(&Some("x".repeat(100).into_boxed_str()), 100, 136);
+        check(&Some("x".repeat(100)), 100, 128);
     }
 
     #[test]
