@@ -26,7 +26,7 @@ pub use group_clock::GroupClock;
 pub use memory::Measuring;
 pub use parts::Parts;
 pub use reader::{ValueReader, read_list};
-pub use row_log::RowLog;
+pub use row_log::{RowLog, RowStep};
 pub use rows::{Add, write_rows};
 pub use saving::{KeyedState, Row, RowKind, Rows, Saving, WholeState, rows_in, show_entry};
 pub use schema::{Fields, TypeFields};

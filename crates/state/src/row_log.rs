@@ -11,7 +11,7 @@ use crate::saving::{KeyedState, Row, RowKind, Rows, rows_in};
 /// their part and group has made void.
 ///
 /// It knows chunks of rows by `C`, which says where their bytes are; so they need not be kept in memory. Whoever restores a
-/// state looks at [`chunks`](RowLog::chunks), gets the bytes of each, and hands them to [`read`](RowLog::read).
+/// state takes the [`steps`](RowLog::steps), gets the bytes of the chunk of each, and hands them to [`read`](RowLog::read).
 #[derive(Clone, Debug)]
 pub struct RowLog<C> {
     /// With the groups between the least and the greatest that has rows in it.
@@ -29,11 +29,27 @@ impl<C> Default for RowLog<C> {
     }
 }
 
+/// What is to be read of a chunk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct RowStep {
+    chunk: usize,
+    rows: StepRows,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum StepRows {
+    All,
+    OfPart(u16),
+    OfOthers(u16),
+}
+
 /// The rows of a part and group that count.
 #[derive(Clone, Copy, Debug, Default)]
 struct Counted {
     /// The first one's chunk, and where in it that begins.
     from: (usize, usize),
+    /// The last one's chunk.
+    last: usize,
     /// The snapshot that the last of them is of, and how many of its rows say that something is there.
     snapshot: usize,
     puts: usize,
@@ -56,10 +72,12 @@ impl<C> RowLog<C> {
             least = least.min(row.group.0);
             end = end.max(row.group.0.saturating_add(1));
             let counted = self.counted(row.part, row.group);
+            counted.last = number;
             match row.kind {
                 RowKind::Whole => {
                     *counted = Counted {
                         from: (number, offset),
+                        last: number,
                         ..Counted::default()
                     };
                 }
@@ -107,12 +125,45 @@ impl<C> RowLog<C> {
         }
     }
 
+    /// What is to be read for a state, step by step.
+    pub fn steps(&self, state: &dyn KeyedState) -> Vec<(RowStep, &C)> {
+        let owned = state.owned();
+        let step = |(number, chunk), rows| {
+            let step = RowStep {
+                chunk: number,
+                rows,
+            };
+            (step, chunk)
+        };
+        let all = self.chunks(&owned);
+        let Some(first) = state.first_part() else {
+            return all.map(|chunk| step(chunk, StepRows::All)).collect();
+        };
+        let of_first = self.chunks_with(first, &owned);
+        let of_first = (self.chunks(&owned)).filter(|(number, _)| of_first.contains(number));
+        let of_first = of_first.map(|chunk| step(chunk, StepRows::OfPart(first)));
+        of_first
+            .chain(all.map(|chunk| step(chunk, StepRows::OfOthers(first))))
+            .collect()
+    }
+
     /// The chunks in which there may be rows of these groups, with their numbers, in the order in which they are to be read.
-    pub fn chunks(&self, groups: &Range<u16>) -> impl Iterator<Item = (usize, &C)> {
+    pub(crate) fn chunks(&self, groups: &Range<u16>) -> impl Iterator<Item = (usize, &C)> {
         let (begin, end) = (groups.start, groups.end);
         let numbered = self.chunks.iter().enumerate();
         numbered.filter_map(move |(number, (chunk, groups))| {
             (groups.start < end && begin < groups.end).then_some((number, chunk))
+        })
+    }
+
+    /// The chunks in which there may be rows of a part that count.
+    fn chunks_with(&self, part: u16, groups: &Range<u16>) -> Range<usize> {
+        let part = self.parts.get(usize::from(part));
+        let groups = usize::from(groups.start)..usize::from(groups.end);
+        let counted = part.into_iter().flatten().enumerate();
+        let counted = counted.filter(|(group, _)| groups.contains(group));
+        counted.fold(self.chunks.len()..0, |chunks, (_, counted)| {
+            chunks.start.min(counted.from.0)..chunks.end.max(counted.last + 1)
         })
     }
 
@@ -122,14 +173,21 @@ impl<C> RowLog<C> {
     /// If a row is none of this state.
     pub fn read(
         &self,
-        number: usize,
+        step: RowStep,
         bytes: &[u8],
         state: &mut dyn KeyedState,
     ) -> Result<(), StateError> {
         let owned = state.owned();
-        self.each(number, bytes, |row| match owned.contains(&row.group.0) {
-            true => state.read(row),
-            false => Ok(()),
+        self.each(step.chunk, bytes, |row| {
+            let is_wanted = match step.rows {
+                StepRows::All => true,
+                StepRows::OfPart(part) => row.part == part,
+                StepRows::OfOthers(part) => row.part != part,
+            };
+            match is_wanted && owned.contains(&row.group.0) {
+                true => state.read(row),
+                false => Ok(()),
+            }
         })
     }
 
@@ -190,6 +248,9 @@ mod tests {
         owned: Range<u16>,
         rows: ToldRows,
         expected: BTreeMap<u16, usize>,
+        first_part: Option<u16>,
+        /// Parts whose rows have been read, each as often as after another one.
+        parts: Vec<u16>,
     }
 
     impl KeyedState for Told {
@@ -213,7 +274,14 @@ mod tests {
             self.expected.insert(part, rows);
         }
 
+        fn first_part(&self) -> Option<u16> {
+            self.first_part
+        }
+
         fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
+            if self.parts.last() != Some(&row.part) {
+                self.parts.push(row.part);
+            }
             let of = self.rows.entry((row.part, row.group.0)).or_default();
             of.push((row.kind as u8, row.bytes.to_vec()));
             Ok(())
@@ -248,6 +316,7 @@ mod tests {
         fn what_counts_is_read_by_whoever_owns_it(
             acts in prop::collection::vec(act(), 0..200),
             owned in (0..9u16, 0..9u16),
+            first_part in prop::option::of(0..4u16),
         ) {
             let owned = owned.0..owned.1;
             let mut log = RowLog::default();
@@ -299,7 +368,7 @@ mod tests {
             log.add(snapshot, bytes.clone(), &bytes).unwrap();
             model.rows.retain(|(_, group), rows| owned.contains(group) && !rows.is_empty());
 
-            let mut told = Told { owned: owned.clone(), ..Told::default() };
+            let mut told = Told { owned: owned.clone(), first_part, ..Told::default() };
             log.reserve(&mut told);
             for (part, expected) in std::mem::take(&mut told.expected) {
                 let mine = puts.iter();
@@ -307,10 +376,14 @@ mod tests {
                 let most = mine.map(|(_, puts)| puts.values().max().copied().unwrap_or(0));
                 prop_assert_eq!(expected, most.sum::<usize>(), "part {}", part);
             }
-            for (number, bytes) in log.chunks(&owned) {
-                log.read(number, bytes, &mut told).unwrap();
+            for (step, bytes) in log.steps(&told) {
+                log.read(step, bytes, &mut told).unwrap();
             }
-            prop_assert_eq!(told, model);
+            if let Some(first) = first_part {
+                let others = told.parts.iter().skip_while(|part| **part == first);
+                prop_assert!(others.copied().all(|part| part != first), "{:?}", told.parts);
+            }
+            prop_assert_eq!(told.rows, model.rows);
         }
     }
 

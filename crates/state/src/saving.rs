@@ -220,7 +220,12 @@ pub trait KeyedState {
         let _ = (part, rows);
     }
 
-    /// Takes a row. Parts and groups come in any order, the rows of a part and group in the order in which they were written,
+    /// The part whose rows are read before all others, since they say which of these count.
+    fn first_part(&self) -> Option<u16> {
+        None
+    }
+
+    /// Takes a row. But for the first part, parts and groups come in any order, the rows of a part and group in the order in which they were written,
     /// and none before the last [`RowKind::Whole`].
     ///
     /// # Errors

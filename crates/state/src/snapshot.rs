@@ -89,8 +89,8 @@ impl Snapshot {
             return Ok(());
         };
         log.reserve(state);
-        for (number, rows) in log.chunks(&state.owned()) {
-            log.read(number, rows, state)?;
+        for (step, rows) in log.steps(state) {
+            log.read(step, rows, state)?;
         }
         Ok(())
     }

@@ -166,7 +166,7 @@ impl Restored {
         watch(state)?;
         let mut unwatched = 0;
         let mut open: Option<(usize, BlockFile)> = None;
-        for (number, chunk) in log.chunks(&state.owned()) {
+        for (step, chunk) in log.steps(state) {
             let file = match &mut open {
                 Some((place, file)) if *place == chunk.file => file,
                 open => {
@@ -176,7 +176,7 @@ impl Restored {
                 }
             };
             let rows = file.payload(chunk.place).map_err(StateError::of_operator)?;
-            log.read(number, rows, state)?;
+            log.read(step, rows, state)?;
             unwatched += rows.len();
             if unwatched >= BYTES_BETWEEN {
                 unwatched = 0;

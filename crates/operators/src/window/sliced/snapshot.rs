@@ -96,6 +96,12 @@ where
         slices + self.memory_of_keys()
     }
 
+    /// How far windows have fired says which slices are gone: the checkpoints that this one is based on have more of them than
+    /// there ever were at once.
+    fn first_part(&self) -> Option<u16> {
+        Some(TIMES)
+    }
+
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
         match row.part {
             SLICES => self.read_slice(row),
@@ -133,6 +139,11 @@ where
         }
         let mut bytes = row.bytes;
         let number: i64 = codec::decode_next(&mut bytes).map_err(damaged)?;
+        let group = usize::from(row.group.0 - self.owned.start);
+        let kept_from = self.saving.restored_from.get(group).copied().flatten();
+        if kept_from.is_some_and(|kept_from| number < kept_from) {
+            return Ok(());
+        }
         let place = self.slice(number);
         let table = &mut self.slices[place].1;
         if row.kind == RowKind::Delete && bytes.is_empty() {
@@ -223,5 +234,61 @@ where
             codec::expect_end(bytes)
         };
         read().map_err(|error| StateError::new(group, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use levada_state::Snapshot;
+
+    use super::*;
+    use crate::window::slicing::Slicing;
+
+    type State = SlicedState<u64, u64>;
+
+    fn state() -> State {
+        State::new(Slicing::new(10, 10, 0), 0, 0..8, 1)
+    }
+
+    fn save(state: &mut State, checkpoint: u64, base: Option<u64>, snapshot: &mut Snapshot) {
+        let saving = Saving {
+            checkpoint,
+            base,
+            confirmed: base,
+        };
+        let mut rows = Rows::with_room(usize::MAX);
+        state.begin(&saving, &mut rows).unwrap();
+        while !state.save(&mut rows).unwrap() {}
+        snapshot.add("op", rows.take()).unwrap();
+    }
+
+    /// They may be more than those that are left: a restore must not need memory for all of them.
+    #[test]
+    fn slices_that_are_gone_are_not_read() {
+        let mut state = state();
+        let mut snapshot = Snapshot::new();
+        for checkpoint in 1..=5 {
+            let number = checkpoint as i64;
+            let place = state.slice(number);
+            for key in 0..100 {
+                let group = KeyGroup((key % 8) as u16);
+                let table = &mut state.slices[place].1;
+                let made = table.get_or_insert(&key, || Ok::<_, ()>((group, key)));
+                *made.unwrap() += 1;
+            }
+            if checkpoint > 2 {
+                let gone = state.slices.pop_front();
+                state.saving.drop_slice(gone);
+            }
+            let base = (checkpoint > 1).then(|| checkpoint - 1);
+            save(&mut state, checkpoint, base, &mut snapshot);
+        }
+        let mut restored = self::state();
+        snapshot.read("op", &mut restored).unwrap();
+        let slices = restored.slices.iter();
+        let slices: Vec<_> = slices
+            .map(|(number, table)| (*number, table.len()))
+            .collect();
+        assert_eq!(slices, [(4, 100), (5, 100)]);
     }
 }
