@@ -77,7 +77,7 @@ pub use levada_operators::{
     Ttl, ValueState, WatermarkGenerator, Watermarks, aggregate, time,
 };
 pub use levada_runtime::checkpoint::{
-    Allowed, CheckpointMetrics, CheckpointOptions, CheckpointSummary, StartAt,
+    Allowed, CheckpointMetrics, CheckpointOptions, CheckpointSummary, HeldUp, Hold, StartAt,
 };
 pub use levada_runtime::metrics;
 pub use levada_runtime::{

@@ -336,6 +336,12 @@ impl Simulated {
         checkpoints.cloned().unwrap_or_default()
     }
 
+    /// What has happened so far.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
     /// Ends the process: nothing is closed, nothing is committed any more, and nobody holds a lock. What the disk keeps is up to
     /// [`MemoryDisk::crash`].
     pub fn kill(mut self) {

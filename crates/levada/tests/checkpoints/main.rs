@@ -5,6 +5,7 @@ mod dense;
 mod edges;
 mod export;
 mod files;
+mod held_up;
 mod restarts;
 mod savepoints;
 mod schedule;
