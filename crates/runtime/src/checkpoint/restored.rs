@@ -44,7 +44,7 @@ pub(crate) struct RestoredSplits<'a> {
     pub(crate) waiting: Option<&'a [u8]>,
 }
 
-/// Bytes of rows that are read before somebody looks at what the state takes.
+/// The least bytes of rows that are read before somebody looks again at what the state takes.
 const BYTES_BETWEEN: usize = 256 << 10;
 
 /// Where rows are.
@@ -164,7 +164,7 @@ impl Restored {
         };
         log.reserve(state);
         watch(state)?;
-        let mut unwatched = 0;
+        let (mut read, mut watched_at) = (0, BYTES_BETWEEN);
         let mut open: Option<(usize, BlockFile)> = None;
         for (step, chunk) in log.steps(state) {
             let file = match &mut open {
@@ -177,9 +177,10 @@ impl Restored {
             };
             let rows = file.payload(chunk.place).map_err(StateError::of_operator)?;
             log.read(step, rows, state)?;
-            unwatched += rows.len();
-            if unwatched >= BYTES_BETWEEN {
-                unwatched = 0;
+            read += rows.len();
+            if read >= watched_at {
+                // The more there is the longer it takes to look at it.
+                watched_at = read + (read / 8).max(BYTES_BETWEEN);
                 watch(state)?;
             }
         }
