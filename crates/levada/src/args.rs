@@ -58,8 +58,8 @@ pub struct CommonFlags {
     #[arg(long, value_name = "SIZE")]
     pub buffer_memory: Option<ByteSize>,
 
-    /// Memory for keyed state; the job fails if it takes more [default: 70 % of the machine's or the control group's, less
-    /// that for batches]
+    /// Memory for keyed state, estimated; the job fails if it takes more [default: 70 % of what the machine or the control
+    /// group has besides `--buffer-memory`]
     #[arg(long, value_name = "SIZE")]
     pub state_memory: Option<ByteSize>,
 
