@@ -6,6 +6,7 @@
 mod saving;
 mod snapshot;
 mod state;
+mod weighing;
 
 use std::marker::PhantomData;
 use std::sync::Arc;

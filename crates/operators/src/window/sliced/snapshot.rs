@@ -90,9 +90,7 @@ where
     }
 
     fn memory(&mut self, measuring: &mut Measuring) -> u64 {
-        // The latest slices first: they grow.
-        let slices = self.slices.iter_mut().rev();
-        let slices: u64 = slices.map(|(_, table)| table.memory(measuring)).sum();
+        let slices = self.weighing.memory(&mut self.slices, measuring);
         slices + self.memory_of_keys()
     }
 

@@ -12,6 +12,7 @@ use levada_state::{Cursor, GroupClock, KeyedTable, ValueReader};
 use crate::window::contents::Emission;
 use crate::window::emitting::{Emissions, Looked};
 use crate::window::sliced::saving::SliceSaving;
+use crate::window::sliced::weighing::Weighing;
 use crate::window::slicing::Slicing;
 
 /// Something for each of some keys, in the order in which they were added.
@@ -41,6 +42,7 @@ pub(crate) struct SlicedState<K, A> {
     /// The last window that had fired for a key when it was saved, if that is not the one before its group's first.
     pub(super) emitted: ByKey<K, (KeyGroup, i64)>,
     pub(super) saving: SliceSaving,
+    pub(super) weighing: Weighing,
     reader: ValueReader<A>,
 }
 
@@ -85,6 +87,7 @@ impl<K: Key, A: Clone> SlicedState<K, A> {
             restored: Vec::new(),
             emitted: ByKey::default(),
             saving: SliceSaving::default(),
+            weighing: Weighing::default(),
             reader: ValueReader::default(),
         }
     }
