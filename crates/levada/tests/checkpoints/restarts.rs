@@ -3,8 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use levada::prelude::*;
@@ -378,6 +378,55 @@ fn a_cancel_ends_the_wait_for_a_restart() {
     assert_eq!(result.unwrap_err().exit_code(), 130);
     assert_eq!(report.outcome, Outcome::Cancelled);
     assert_eq!(world.ledger.epochs(), 0);
+}
+
+/// A task is in the code of the program when another one fails, and the job is cancelled before it comes back.
+#[test]
+fn a_cancel_while_an_attempt_fails_is_not_forgotten() {
+    let (both, release) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let (of_held, of_failing) = ((Arc::clone(&both), Arc::clone(&release)), both);
+    let handle = Runner::new()
+        .parallelism(1)
+        .threads(2)
+        .force_exchange()
+        .restart(fixed(5))
+        .start(move |job: &Job| {
+            let numbers = job.source("numbers", generator(|n| n).count(10)).stream();
+            let (both, release) = of_held.clone();
+            numbers.clone().rebalance().sink(
+                "held",
+                for_each(move |n: u64| {
+                    if n == 0 {
+                        both.wait();
+                        release.wait();
+                    }
+                }),
+            );
+            let both = Arc::clone(&of_failing);
+            numbers.rebalance().sink(
+                "failing",
+                for_each(move |_| {
+                    both.wait();
+                    panic!("as it was told");
+                }),
+            );
+        })
+        .unwrap();
+    let failed = |event: &Event| matches!(event, Event::TaskFailed { .. }).then_some(());
+    wait_for(&handle, failed);
+    handle.cancel();
+    let cancelling = |event: &Event| matches!(event, Event::Cancelling).then_some(());
+    wait_for(&handle, cancelling);
+    let events = handle.events().clone();
+    release.wait();
+    let (_, result) = handle.end();
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("as it was told"), "{error}");
+    let after: Vec<_> = events.try_iter().collect();
+    assert!(
+        after.iter().all(|event| restarting(event).is_none()),
+        "{after:?}"
+    );
 }
 
 /// Without checkpoints a job that fails begins anew.

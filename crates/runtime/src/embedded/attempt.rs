@@ -32,6 +32,8 @@ pub(crate) struct Running {
     executor: Arc<dyn Executor>,
     clock: Arc<dyn Clock>,
     writer: Option<CheckpointWriter>,
+    /// Somebody has asked for it: also if the attempt had failed by then, no other one follows.
+    is_cancelled: bool,
     /// Each task, with the scheduler that is its own, if it has one.
     threads: Vec<(Option<Arc<OwnThread>>, Arc<TaskCell>)>,
 }
@@ -87,6 +89,7 @@ impl Running {
             executor: Arc::clone(&environment.executor),
             clock: Arc::clone(&environment.clock),
             writer,
+            is_cancelled: false,
             threads: own.into_iter().zip(tasks).collect(),
         })
     }
@@ -125,7 +128,7 @@ impl Running {
                 "a future that blocks its thread is left behind, and the thread with it"
             );
         }
-        let was_stopping = self.coordinator.is_stopping();
+        let was_stopping = self.coordinator.is_stopping() || self.is_cancelled;
         let outcome = self.coordinator.into_outcome();
         drop(self.threads);
         // Nobody can send any more, so that it ends, unless a task was left behind.
@@ -224,6 +227,7 @@ impl Running {
             // Without a handle nobody waits for the job: it is cancelled like one that was asked to.
             Request::Cancel => {
                 teller.tell(Event::Cancelling);
+                self.is_cancelled = true;
                 self.coordinator.cancel();
             }
             Request::Checkpoint(asked) => {
