@@ -191,7 +191,7 @@ fn with_state(keys: u64, count: usize) {
 
 /// From a failure to the first record after the restart, with so many keys.
 #[expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
-fn after_a_failure(keys: u64, parallelism: usize, runs: usize) {
+fn after_a_failure(keys: u64, runs: usize) {
     let mut times = Vec::new();
     for _ in 0..runs {
         let dir = tempfile::tempdir().expect("there is room for a directory");
@@ -209,7 +209,6 @@ fn after_a_failure(keys: u64, parallelism: usize, runs: usize) {
         );
         let (seen, time) = (Arc::clone(&done), Arc::clone(&clock));
         let handle = runner(options(dir.path(), Some(Duration::from_millis(100))))
-            .parallelism(parallelism)
             .start_at(StartAt::Beginning)
             .restart(Restart::Fixed {
                 delay: Duration::ZERO,
@@ -260,7 +259,7 @@ fn after_a_failure(keys: u64, parallelism: usize, runs: usize) {
     }
     times.sort_by(f64::total_cmp);
     println!(
-        "checkpoints, from a failure to the first record with {keys} keys in {parallelism} subtasks: median {:.1} ms, most {:.1} ms (of {runs})",
+        "checkpoints, from a failure to the first record with {keys} keys: median {:.1} ms, most {:.1} ms (of {runs})",
         times[times.len() / 2],
         times[times.len() - 1]
     );
@@ -349,8 +348,6 @@ pub(crate) fn run(plan: &Plan) {
 }
 
 pub(crate) fn run_restarts(plan: &Plan) {
-    for parallelism in [1, 2] {
-        after_a_failure(1_000_000 / plan.share, parallelism, plan.runs.min(5));
-    }
-    after_a_failure(1_000, 1, plan.runs.min(5));
+    after_a_failure(1_000_000 / plan.share, plan.runs.min(5));
+    after_a_failure(1_000, plan.runs.min(5));
 }
