@@ -6,10 +6,7 @@
 
 use std::{fmt, mem, ptr};
 
-use serde::ser::{
-    self, Serialize, SerializeMap, SerializeSeq, SerializeStruct, SerializeStructVariant,
-    Serializer,
-};
+use serde::ser::{self, Serialize, SerializeMap, SerializeSeq, Serializer};
 
 /// What a value owns, and what it was to find out.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -407,12 +404,16 @@ impl SerializeMap for Elements<'_> {
 
 /// What has a fixed number of parts lies in the value.
 macro_rules! parts {
-    ($($part:ident::$method:ident)*) => {$(
+    ($($part:ident::$method:ident $(($name:ty))?)*) => {$(
         impl ser::$part for &mut Count {
             type Ok = ();
             type Error = fmt::Error;
 
-            fn $method<T: Serialize + ?Sized>(&mut self, value: &T) -> fmt::Result {
+            fn $method<T: Serialize + ?Sized>(
+                &mut self,
+                $(_: $name,)?
+                value: &T,
+            ) -> fmt::Result {
                 self.show(value)
             }
 
@@ -427,40 +428,8 @@ parts! {
     SerializeTuple::serialize_element
     SerializeTupleStruct::serialize_field
     SerializeTupleVariant::serialize_field
-}
-
-impl SerializeStruct for &mut Count {
-    type Ok = ();
-    type Error = fmt::Error;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        _: &'static str,
-        value: &T,
-    ) -> fmt::Result {
-        self.show(value)
-    }
-
-    fn end(self) -> fmt::Result {
-        Ok(())
-    }
-}
-
-impl SerializeStructVariant for &mut Count {
-    type Ok = ();
-    type Error = fmt::Error;
-
-    fn serialize_field<T: Serialize + ?Sized>(
-        &mut self,
-        _: &'static str,
-        value: &T,
-    ) -> fmt::Result {
-        self.show(value)
-    }
-
-    fn end(self) -> fmt::Result {
-        Ok(())
-    }
+    SerializeStruct::serialize_field(&'static str)
+    SerializeStructVariant::serialize_field(&'static str)
 }
 
 #[cfg(test)]

@@ -23,8 +23,9 @@ pub(crate) fn start(name: String, run: impl FnOnce() + Send + 'static) -> Result
     }
 }
 
-/// Does something to each of several things on so many threads, this one included; they come back in their order.
+/// Does something to each of several things on so many threads, this one and others of this name; they come back in their order.
 pub(crate) fn each<T, R>(
+    name: &str,
     threads: usize,
     things: Vec<T>,
     act: impl Fn(usize, &mut T) -> R + Send + Sync + 'static,
@@ -52,7 +53,7 @@ where
         .map_while(|number| {
             let work = Arc::clone(&work);
             // Without help it takes longer.
-            start(format!("levada-restore-{number}"), move || work()).ok()
+            start(format!("{name}-{number}"), move || work()).ok()
         })
         .collect();
     work();

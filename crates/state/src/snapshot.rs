@@ -1,7 +1,6 @@
 //! What state looks like outside of its operator.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
 use std::sync::Arc;
 
 use levada_core::KeyGroup;
@@ -56,10 +55,17 @@ impl Snapshot {
     ///
     /// # Errors
     /// If a key or value cannot be encoded.
+    ///
+    /// # Panics
+    /// If a group of this operator has been written before: it has one owner.
     pub fn write(&mut self, operator: &str, state: &mut dyn KeyedState) -> Result<(), StateError> {
         let mut rows = Rows::with_room(usize::MAX);
         state.begin(&Saving::default(), &mut rows)?;
         while !state.save(&mut rows)? {}
+        for (group, _) in self.groups(operator) {
+            let is_owned = state.owned().contains(&group.0);
+            assert!(!is_owned, "key group {} has one owner", group.0);
+        }
         self.add(operator, rows.take())
     }
 
@@ -71,13 +77,6 @@ impl Snapshot {
         let rows: Arc<[u8]> = rows.into();
         let log = self.keyed.entry(operator.to_owned()).or_default();
         log.add(0, Arc::clone(&rows), &rows)
-    }
-
-    /// Forgets groups of an operator.
-    pub fn forget(&mut self, operator: &str, groups: Range<u16>) {
-        if let Some(log) = self.keyed.get_mut(operator) {
-            log.forget(&groups);
-        }
     }
 
     /// Reads the groups that an operator is to keep here; a group that is not in the snapshot stays empty.

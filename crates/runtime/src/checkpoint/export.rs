@@ -58,7 +58,7 @@ pub fn export(
         },
     };
     let manifest = manifest.map_err(CheckpointFailure::from)?;
-    let restored = Restored::load(&archive, manifest).map_err(CheckpointFailure::from)?;
+    let restored = Restored::load(&archive, &manifest).map_err(CheckpointFailure::from)?;
     types::compare(&restored, program, plan).map_err(CheckpointFailure::Types)?;
     for node in plan.graph().nodes() {
         if plan.graph().node(node).kind == NodeKind::Operator {

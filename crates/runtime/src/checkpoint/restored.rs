@@ -1,4 +1,4 @@
-//! A checkpoint that a job goes on from, in memory until its tasks have taken what is theirs.
+//! A checkpoint that a job goes on from, until its tasks have taken what is theirs: in memory, but for the rows of keyed state.
 
 mod channels;
 
@@ -61,19 +61,23 @@ impl Restored {
     /// If it is missing or damaged in any way.
     pub(crate) fn load(
         archive: &Archive,
-        manifest: Manifest,
+        manifest: &Manifest,
     ) -> Result<Arc<Self>, CheckpointError> {
-        let number = manifest.number;
-        let mut restored = Self::new(archive.clone(), manifest);
-        let files = restored.manifest.files.clone();
-        let is_own = |file: &FileEntry| file.number() == Some(number);
+        let mut restored = Self::new(archive.clone(), manifest.clone());
+        let files = manifest.files.iter().enumerate();
+        let is_own = |file: &FileEntry| file.number() == Some(manifest.number);
         // Of the checkpoints that this one is based on only the keyed state counts: the rest is all in its own file.
-        for (place, file) in files.iter().enumerate().filter(|(_, file)| !is_own(file)) {
-            restored.load_file(place, file, |block| block.kind == BlockKind::Keyed)?;
+        for (number, file) in files.clone().filter(|(_, file)| !is_own(file)) {
+            archive.load_file(manifest, file, |place, block| match block.kind {
+                BlockKind::Keyed => restored.take(number, place, &block),
+                _ => Ok(()),
+            })?;
         }
         restored.forget_finished();
-        for (place, file) in files.iter().enumerate().filter(|(_, file)| is_own(file)) {
-            restored.load_file(place, file, |_| true)?;
+        for (number, file) in files.filter(|(_, file)| is_own(file)) {
+            archive.load_file(manifest, file, |place, block| {
+                restored.take(number, place, &block)
+            })?;
         }
         Ok(Arc::new(restored))
     }
@@ -89,31 +93,6 @@ impl Restored {
             splits: HashMap::new(),
             sinks: BTreeMap::new(),
         }
-    }
-
-    fn load_file(
-        &mut self,
-        number: usize,
-        file: &FileEntry,
-        counts: impl Fn(&Block<'_>) -> bool,
-    ) -> Result<(), CheckpointError> {
-        let (archive, manifest) = (self.archive.clone(), self.manifest.clone());
-        archive.load_file(&manifest, file, |place, block| match counts(&block) {
-            true if block.kind == BlockKind::Keyed => {
-                let log = self.keyed.entry(block.name.to_owned()).or_default();
-                log.add(
-                    number,
-                    Chunk {
-                        file: number,
-                        place,
-                    },
-                    block.payload,
-                )?;
-                Ok(())
-            }
-            true => self.take(&block),
-            false => Ok(()),
-        })
     }
 
     /// A subtask that has ended tells nobody that the state which it had saved before is gone.
@@ -228,9 +207,14 @@ impl Restored {
         names
     }
 
-    fn take(&mut self, block: &Block<'_>) -> Result<(), BoxError> {
+    /// Takes a block of one of the files. Of rows of keyed state it is noted where they are.
+    fn take(&mut self, file: usize, place: Place, block: &Block<'_>) -> Result<(), BoxError> {
         let name = block.name.to_owned();
         match block.kind {
+            BlockKind::Keyed => {
+                let log = self.keyed.entry(name).or_default();
+                log.add(file, Chunk { file, place }, block.payload)?;
+            }
             BlockKind::Operator => {
                 let mut rows = Vec::new();
                 let mut bytes = block.payload;
@@ -252,8 +236,7 @@ impl Restored {
                 let of_sink = self.sinks.entry(name).or_default();
                 of_sink.push(block.payload.to_vec());
             }
-            // The rows of keyed state are not taken; where they are is.
-            BlockKind::Keyed | BlockKind::Finished => {}
+            BlockKind::Finished => {}
         }
         Ok(())
     }
@@ -262,8 +245,6 @@ impl Restored {
 /// Gives a stage what is its.
 pub(crate) struct Restore<'a> {
     pub(crate) restored: &'a Restored,
-    /// Records that are replayed.
-    pub(crate) in_flight: u64,
     /// The operator whose state could not be read.
     pub(crate) failed: Option<Origin>,
     pub(crate) weigher: &'a mut Weigher,
@@ -303,7 +284,7 @@ impl Visitor for Restore<'_> {
         for input in 0..replay.inputs().len() {
             let channels = self.restored.channels.of(&replay.inputs()[input]);
             let loaded = replay.load(input, channels);
-            self.in_flight += loaded.map_err(StateError::of_operator)?;
+            loaded.map_err(StateError::of_operator)?;
         }
         Ok(())
     }

@@ -170,12 +170,12 @@ impl Start {
     ) -> Result<Option<Arc<Restored>>, CheckpointFailure> {
         if let Some(number) = number {
             let manifest = archive.manifest(number)?;
-            return Ok(Some(Restored::load(archive, manifest)?));
+            return Ok(Some(Restored::load(archive, &manifest)?));
         }
         for found in archive.list()? {
             let read = found
                 .manifest
-                .and_then(|manifest: Manifest| Restored::load(archive, manifest));
+                .and_then(|manifest: Manifest| Restored::load(archive, &manifest));
             match read {
                 Ok(restored) => return Ok(Some(restored)),
                 // Nothing is wrong with it: the program is too old.

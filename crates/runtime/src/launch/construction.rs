@@ -24,7 +24,6 @@ impl Construction {
     fn restore(&mut self, head: &Origin, restored: &Restored) -> Result<(), Failure> {
         let mut restore = Restore {
             restored,
-            in_flight: 0,
             failed: None,
             weigher: &mut self.weigher,
             failure: None,
@@ -49,6 +48,7 @@ pub(super) fn restore_all(
     let origins: Vec<_> = tasks.iter().map(|task| task.head().clone()).collect();
     let (restored, origin) = (Arc::clone(restored), origins.clone());
     let done = thread::each(
+        "levada-restore",
         threads,
         built,
         move |index, construction: &mut Construction| {

@@ -54,11 +54,11 @@ pub trait Replays {
     /// The edges that come here.
     fn inputs(&self) -> &[EdgeInput];
 
-    /// Takes the channels of an edge; returns how many records that are.
+    /// Takes the channels of an edge.
     ///
     /// # Errors
     /// If the bytes are not its records.
-    fn load(&mut self, input: usize, channels: Vec<Restored<'_>>) -> Result<u64, CodecError>;
+    fn load(&mut self, input: usize, channels: Vec<Restored<'_>>) -> Result<(), CodecError>;
 
     /// What is left of it.
     ///
@@ -185,8 +185,7 @@ impl<T: Exchange> Replays for Replay<T> {
         &self.inputs
     }
 
-    fn load(&mut self, input: usize, channels: Vec<Restored<'_>>) -> Result<u64, CodecError> {
-        let mut records = 0;
+    fn load(&mut self, input: usize, channels: Vec<Restored<'_>>) -> Result<(), CodecError> {
         let owned = self.inputs[input].owned.clone();
         let divides = self.inputs[input].pattern == Pattern::Hash;
         for channel in channels {
@@ -203,13 +202,12 @@ impl<T: Exchange> Replays for Replay<T> {
                     {
                         continue;
                     }
-                    records += u64::from(matches!(element, InFlight::Record(_)));
                     self.waiting.push_back((number, element));
                 }
             }
         }
         self.time = Confluence::new(self.edges.len());
-        Ok(records)
+        Ok(())
     }
 
     fn save(&self) -> Result<Vec<(ChannelName, Watermark, Saved)>, CodecError> {

@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::thread;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use levada::BoxError;
-use levada_core::Clock;
+use levada_core::{Clock, Moment};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use crate::child::Attempt;
 use crate::log::Said;
@@ -40,7 +42,6 @@ pub(crate) struct Ended {
 
 /// A job that nothing disturbs ends sooner, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(120);
-const LOOK: Duration = Duration::from_millis(1);
 
 /// Runs a child until it ends, at most for some time if it is to be killed then.
 pub(crate) fn run(
@@ -58,23 +59,14 @@ pub(crate) fn run(
         .spawn()?;
     let deadline = clock.now() + kill_after.unwrap_or(PATIENCE);
     let mut end = None;
-    let status = loop {
-        if let Some(status) = child.try_wait()? {
-            break status;
-        }
-        if end.is_none() && clock.now() >= deadline {
-            child.kill()?;
-            end = Some(match kill_after {
-                Some(_) => End::AtTime,
-                None => End::Hung,
-            });
-        }
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the death of a process wakes nobody who also waits for a time"
-        )]
-        thread::sleep(LOOK); // No call waits for the death of a child and for a time.
-    };
+    if !dies_until(deadline, &child, clock)? {
+        child.kill()?;
+        end = Some(match kill_after {
+            Some(_) => End::AtTime,
+            None => End::Hung,
+        });
+    }
+    let status = child.wait()?;
     const SIGKILL: i32 = 9;
     let end = match status.signal() {
         Some(SIGKILL) => end.unwrap_or(End::AtPoint),
@@ -89,6 +81,19 @@ pub(crate) fn run(
             .collect(),
         errors: read(&errors)?,
     })
+}
+
+/// Waits for the death of a child, at most until then. Whether it has died.
+fn dies_until(deadline: Moment, child: &Child, clock: &dyn Clock) -> Result<bool, BoxError> {
+    let death = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    loop {
+        let left = Timespec::try_from(deadline - clock.now())?;
+        match poll(&mut [PollFd::new(&death, PollFlags::IN)], Some(&left)) {
+            Ok(ready) => return Ok(ready > 0),
+            Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<String, BoxError> {
