@@ -8,7 +8,8 @@ pub trait Routing<T>: Send {
     /// Whether a record may take any route: then one route that is full does not hold up the others.
     const CHOOSES: bool = false;
 
-    /// The index of a route, below the number of routes that the outbox has; one that is not closed.
+    /// The index of a route, below the number of routes that the outbox has; one that is not closed, if there is such a one. What
+    /// must go on without room is sent when there is none.
     fn route(&mut self, record: &T) -> usize;
 
     /// Says that a route cannot take records, or can again. Only for a routing that [chooses](Self::CHOOSES).
@@ -71,21 +72,30 @@ impl RoundRobin {
     }
 }
 
+impl RoundRobin {
+    #[inline]
+    fn take_turn(&mut self) -> usize {
+        let route = self.next;
+        self.next += 1;
+        if self.next == self.closed.len() {
+            self.next = 0;
+        }
+        route
+    }
+}
+
 impl<T> Routing<T> for RoundRobin {
     const CHOOSES: bool = true;
 
     #[inline]
     fn route(&mut self, _: &T) -> usize {
-        loop {
-            let route = self.next;
-            self.next += 1;
-            if self.next == self.closed.len() {
-                self.next = 0;
-            }
+        for _ in 0..self.closed.len() {
+            let route = self.take_turn();
             if !self.closed[route] {
                 return route;
             }
         }
+        self.take_turn()
     }
 
     fn set_closed(&mut self, route: usize, closed: bool) {
@@ -97,6 +107,7 @@ impl<T> Routing<T> for RoundRobin {
 #[derive(Debug)]
 pub struct Shuffled {
     random: SplitMix64,
+    open: usize,
     /// By route.
     closed: Vec<bool>,
 }
@@ -107,6 +118,7 @@ impl Shuffled {
     pub fn new(routes: usize, seed: u64) -> Self {
         Self {
             random: SplitMix64::new(seed),
+            open: routes,
             closed: vec![false; routes],
         }
     }
@@ -117,10 +129,10 @@ impl<T> Routing<T> for Shuffled {
 
     #[inline]
     fn route(&mut self, _: &T) -> usize {
-        // There is an open route, or nothing would be sent: on average a draw in as many as there are routes finds it.
+        // If there is an open route, on average a draw in as many as there are routes finds it.
         loop {
             let route = self.random.below(self.closed.len() as u64) as usize;
-            if !self.closed[route] {
+            if !self.closed[route] || self.open == 0 {
                 return route;
             }
         }
@@ -128,6 +140,7 @@ impl<T> Routing<T> for Shuffled {
 
     fn set_closed(&mut self, route: usize, closed: bool) {
         self.closed[route] = closed;
+        self.open = self.closed.iter().filter(|closed| !**closed).count();
     }
 }
 
@@ -139,5 +152,35 @@ impl<T> Routing<T> for OneRoute {
     #[inline]
     fn route(&mut self, _: &T) -> usize {
         0
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    fn check(mut routing: impl Routing<()>) {
+        routing.set_closed(1, true);
+        for _ in 0..20 {
+            assert_ne!(routing.route(&()), 1);
+        }
+        for route in 0..3 {
+            routing.set_closed(route, true);
+        }
+        let mut chosen = [0; 3];
+        for _ in 0..60 {
+            chosen[routing.route(&())] += 1;
+        }
+        assert!(chosen.iter().all(|times| *times > 5), "{chosen:?}");
+        routing.set_closed(2, false);
+        for _ in 0..20 {
+            assert_eq!(routing.route(&()), 2);
+        }
+    }
+
+    #[test]
+    fn a_route_that_is_closed_is_taken_only_when_all_are() {
+        check(RoundRobin::new(3, 1));
+        check(Shuffled::new(3, 7));
     }
 }

@@ -37,7 +37,12 @@ fn checkpoint(simulated: &mut Simulated, seed: u64) -> CheckpointSummary {
     let before = simulated.checkpoints().completed;
     simulated.checkpoint(Purpose::Recovery, false);
     let is_complete = simulated.run_until(|simulated| simulated.checkpoints().completed > before);
-    assert!(is_complete, "seed {seed}: {:?}", simulated.checkpoints());
+    let events = simulated.events();
+    assert!(
+        is_complete,
+        "seed {seed}: {:?}, {events:?}",
+        simulated.checkpoints()
+    );
     let last = simulated.checkpoints().last;
     last.expect("one has just been completed")
 }
@@ -154,6 +159,31 @@ fn edges_without_keys() {
             even.union(odd).rebalance().sink("out", out);
         },
         &[2, 4, 3],
+        &all(),
+    );
+}
+
+/// What a suspended iterator has left goes on when all routes behind it are full: it cannot be saved.
+#[test]
+fn edges_behind_an_iterator() {
+    let hundreds = |job: &Job| {
+        let first = numbers(job).filter(|n| n % 100 == 0);
+        first.flat_map(|n| n..n + 100)
+    };
+    edge(
+        "iterator, rebalance",
+        |job, out| {
+            hundreds(job).rebalance().sink("out", out);
+        },
+        &[2, 3, 2],
+        &all(),
+    );
+    edge(
+        "iterator, shuffle",
+        |job, out| {
+            hundreds(job).shuffle().sink("out", out);
+        },
+        &[2, 3, 2],
         &all(),
     );
 }
