@@ -91,6 +91,10 @@ pub const FAULTS: &[(&str, &str)] = &[
         "a restored subtask begins without the broadcast state",
     ),
     (
+        "copies-united",
+        "of several copies of broadcast state one stays before what was in flight has been replayed",
+    ),
+    (
         "hand-unsaved",
         "a snapshot leaves out the record of a join that has not met all its rows",
     ),

@@ -90,6 +90,12 @@ impl KeyGroups {
     }
 }
 
+/// The key groups that are in both ranges.
+#[must_use]
+pub fn common(one: &Range<u16>, other: &Range<u16>) -> Range<u16> {
+    one.start.max(other.start)..one.end.min(other.end)
+}
+
 impl Default for KeyGroups {
     /// 128, as in Flink.
     fn default() -> Self {

@@ -182,7 +182,7 @@ impl<K: Key, A: Exchange> Keyed<K, A> {
                     Pattern::Broadcast,
                     "connect_broadcast",
                     place,
-                    |record| Two::<KeyedRecord<K, A>, _>::Second(ToAll(record)),
+                    |record| Two::<KeyedRecord<K, A>, _>::Second(ToAll::new(record)),
                 ),
             ],
             ttl: None,

@@ -1,5 +1,7 @@
 //! Partitioners: which route of an outbox a record takes.
 
+use std::ops::Range;
+
 use levada_core::random::SplitMix64;
 use levada_core::{KeyGroup, KeyGroups};
 
@@ -22,6 +24,12 @@ pub trait Routing<T>: Send {
 pub trait HasKeyGroup {
     /// The key group, computed once when the record was keyed.
     fn key_group(&self) -> KeyGroup;
+
+    /// Makes it a record for these key groups only, when what was sent to their old owner is divided among new ones. False if
+    /// nothing of it is for them.
+    fn narrow(&mut self, groups: &Range<u16>) -> bool {
+        groups.contains(&self.key_group().0)
+    }
 }
 
 /// To the subtask that owns the key group.

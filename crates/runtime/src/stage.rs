@@ -37,7 +37,7 @@ pub use feed::{Fed, Feed};
 pub(crate) use inbox::{InboxStage, Input};
 pub use overdraft::Overdraft;
 pub use replay::Replays;
-pub(crate) use replay::{EdgeInput, FIRST_OF_BEFORE, Replay, Restored as RestoredChannel};
+pub(crate) use replay::{EdgeInput, FIRST_OF_BEFORE, Narrow, Replay, Restored as RestoredChannel};
 pub(crate) use sender::Sender;
 pub(crate) use sink::SinkEnd;
 pub use source::OPEN_SPLITS_MAX;

@@ -76,6 +76,8 @@ pub struct Turn {
     unfinished: Option<Origin>,
     /// Whether enough has been sent for others to read it first.
     yielding: bool,
+    /// Whether what is read was in flight when the checkpoint was taken that the job goes on from.
+    replaying: bool,
     wake_at: Option<Moment>,
     failure: Option<Failure>,
     clock: Arc<dyn Clock>,
@@ -107,6 +109,7 @@ impl Turn {
             clearing_left: 0,
             unfinished: None,
             yielding: false,
+            replaying: false,
             wake_at: None,
             failure: None,
             clock,
@@ -321,6 +324,17 @@ impl Turn {
             timestamp: self.timestamp,
             born: self.born,
         }
+    }
+
+    /// Whether what is read was in flight when the checkpoint was taken that the job goes on from.
+    #[inline]
+    #[must_use]
+    pub fn is_replaying(&self) -> bool {
+        self.replaying
+    }
+
+    pub(crate) fn set_replaying(&mut self, replaying: bool) {
+        self.replaying = replaying;
     }
 
     /// Asks for a poll at `at`, if nothing else wakes the task before.

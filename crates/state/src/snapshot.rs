@@ -32,6 +32,8 @@ pub trait OperatorState {
 pub enum Redistribution {
     /// Every subtask has the same: each new one takes the whole of an old one.
     Copy,
+    /// Every subtask has a copy that fits the state of its keys: it is shown all rows, and takes those that name key groups of its own.
+    ByGroup,
     /// All rows in their order are dealt out to the subtasks in turn; to as many subtasks as before, each gets its own.
     Split,
 }
@@ -134,6 +136,10 @@ impl Snapshot {
         let rows: Vec<&[u8]> = match state.redistribution() {
             // Some may be missing: those that had come to their end.
             Redistribution::Copy => subtasks.values().nth(subtask % before).map(Vec::as_slice),
+            Redistribution::ByGroup => {
+                let rows: Vec<_> = subtasks.values().flatten().map(Vec::as_slice).collect();
+                return state.read(&rows);
+            }
             Redistribution::Split if subtasks.keys().copied().eq(0..parallelism) => {
                 subtasks.get(&subtask).map(Vec::as_slice)
             }

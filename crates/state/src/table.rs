@@ -269,7 +269,12 @@ impl<K: Key, V> KeyedTable<K, V> {
 
     /// All keys with their values, in an order that depends on the seed and on how the table has grown.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (&K, &mut V)> {
-        IterMut::new(&mut self.entries, &mut self.saver)
+        self.iter_mut_within(self.owned.clone())
+    }
+
+    /// The keys of some groups with their values, in such an order.
+    pub fn iter_mut_within(&mut self, groups: Range<u16>) -> impl Iterator<Item = (&K, &mut V)> {
+        IterMut::new(&mut self.entries, &mut self.saver, groups)
     }
 
     /// Removes a key; returns its value.

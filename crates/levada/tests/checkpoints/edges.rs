@@ -1,12 +1,14 @@
 //! Barriers that overtake, on every kind of edge: with a sink that takes nothing a checkpoint is complete all the same, what it
 //! overtook is in it, and a job of another parallelism goes on with that.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use levada::prelude::*;
 use levada::{CheckpointOptions, CheckpointSummary, Runner, StartAt};
 use levada_runtime::checkpoint::Purpose;
 use levada_testing::{Ledger, LedgerSink, MemoryDisk, Simulated, Simulation, ledger};
+use serde::{Deserialize, Serialize};
 
 use crate::dense::dense;
 
@@ -52,7 +54,7 @@ fn checkpoint(simulated: &mut Simulated, seed: u64) -> CheckpointSummary {
 #[expect(clippy::print_stdout, reason = "it shows that it has happened")]
 fn edge(name: &str, job: impl Fn(&Job, Out), parallelisms: &[usize], expected: &[u64]) {
     let (mut in_flight, mut overtaken) = (0, 0);
-    for seed in 0..40 {
+    for seed in 0..20 {
         let (sink, ledger) = ledger();
         let building = |building: &Job| job(building, sink.clone());
         let disk = MemoryDisk::default();
@@ -220,12 +222,92 @@ fn broadcast_edges() {
     edge("broadcast", job, &[2, 3, 2], &all());
 }
 
+const KEYS: u64 = 50;
+const RULES: u64 = 300;
+
+/// What comes out when something is wrong.
+const WRONG: u64 = 9_000_000;
+
+/// Passes numbers on, and says so when a key has met all rules: those that were known when it came, and each later one.
+#[derive(Clone)]
+struct Meeting;
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+struct Met {
+    is_there: bool,
+    rules: BTreeSet<u64>,
+}
+
+impl BroadcastProcess for Meeting {
+    type Key = u64;
+    type In = u64;
+    type Broadcast = u64;
+    type State = Met;
+    type Shared = BTreeSet<u64>;
+    type Out = u64;
+
+    fn element(&self, n: &u64, known: &BTreeSet<u64>, context: &mut BroadcastContext<'_, Self>) {
+        context.emit(*n);
+        let met = context.state();
+        if !met.is_there {
+            met.is_there = true;
+            met.rules.clone_from(known);
+            if is_complete(known) {
+                context.emit(COUNT + n % KEYS);
+            }
+        } else if met.rules != *known {
+            context.emit(WRONG + n);
+        }
+    }
+
+    fn broadcast(
+        &self,
+        rule: &u64,
+        known: &mut BTreeSet<u64>,
+        context: &mut SharedContext<'_, Self>,
+    ) {
+        let is_new = known.insert(*rule);
+        context.for_each_key(|key, met, out| {
+            if !is_new || !met.rules.insert(*rule) {
+                out.emit(WRONG + rule);
+            } else if is_complete(&met.rules) {
+                out.emit(COUNT + key);
+            }
+        });
+    }
+}
+
+fn is_complete(rules: &BTreeSet<u64>) -> bool {
+    rules.iter().copied().eq(0..RULES)
+}
+
+/// What was in flight of a broadcast finds the keys that it had not met, wherever these are now, and with them the shared state
+/// that they had.
+#[test]
+fn a_broadcast_beside_keys() {
+    let job = |job: &Job, out: Out| {
+        let rules = job.source("rules", dense(RULES, 3)).map(|event| event.id);
+        let keyed = numbers(job).key_by(|n| n % KEYS);
+        let met = keyed.connect_broadcast(rules).process("met", Meeting);
+        met.rebalance().sink("out", out);
+    };
+    let all: Vec<_> = (0..COUNT + KEYS).collect();
+    edge("broadcast beside keys", job, &[2, 3], &all);
+    edge("broadcast beside keys, fewer", job, &[4, 1], &all);
+    edge(
+        "broadcast beside keys, there and back",
+        job,
+        &[2, 5, 3, 2],
+        &all,
+    );
+}
+
 /// With one subtask the exchange is not there, and what was in flight on it has its place all the same: also when the next
 /// checkpoint comes before all of it has been replayed.
 #[test]
 fn an_edge_that_is_elided_and_comes_back() {
     let (mut replayed, mut total) = (0, 0);
-    for seed in 0..60 {
+    for seed in 0..30 {
         let (sink, ledger) = ledger();
         let building = |job: &Job| counted(job, sink.clone());
         let disk = MemoryDisk::default();

@@ -1,6 +1,6 @@
 //! A process whose records meet state that every subtask has.
 
-use levada_core::{BoxError, Exchange, Key, State};
+use levada_core::{BoxError, Exchange, Key, KeyGroup, State};
 use levada_runtime::{KeyedRecord, ToAll, Turn, Two};
 
 use crate::process::operator::{Logic, Parts};
@@ -46,6 +46,11 @@ pub trait BroadcastProcess: Clone + Send + 'static {
     );
 
     /// Called for each broadcast record, in every subtask. What it emits is emitted by each of them.
+    ///
+    /// A job that is rescaled with broadcast records in flight has keys in one subtask of which some have met such a record and
+    /// others have not. It is called with it for those that have not, with a copy of the shared state that had not
+    /// either: once for each old subtask whose keys it has. Of these calls one emits for the subtask
+    /// ([`SharedContext`]).
     fn broadcast(
         &self,
         record: &Self::Broadcast,
@@ -97,22 +102,25 @@ impl<P: BroadcastProcess> Logic for Informed<P> {
     fn run(&self, record: &Self::Record, parts: &mut Parts<'_, Self>, turn: &mut Turn) {
         match record {
             Two::First(keyed) => {
+                let group = || parts.values.group(&keyed.key, keyed.group);
+                let shared = parts.shared.of(group);
                 let mut context =
                     KeyedContext::new(&keyed.key, keyed.group, parts.values, parts.outputs, turn);
-                self.0
-                    .element(&keyed.record, parts.shared.get(), &mut context);
+                self.0.element(&keyed.record, shared, &mut context);
             }
-            Two::Second(ToAll(record)) => {
-                let mut context = KeysContext::new(parts.values, parts.outputs, turn);
-                self.0
-                    .broadcast(record, parts.shared.get_mut(), &mut context);
+            Two::Second(ToAll { record, only }) => {
+                parts.shared.change(only.as_ref(), |shared, part| {
+                    let mut context = KeysContext::new(part, parts.values, parts.outputs, turn);
+                    self.0.broadcast(record, shared, &mut context);
+                });
             }
         }
     }
 
     fn timer(&self, key: &P::Key, timer: Timer, parts: &mut Parts<'_, Self>, turn: &mut Turn) {
+        let shared = parts.shared.of(|| parts.values.group(key, None));
         let mut context = KeyedContext::new(key, None, parts.values, parts.outputs, turn);
-        self.0.timer(timer, parts.shared.get(), &mut context);
+        self.0.timer(timer, shared, &mut context);
     }
 
     fn close(&mut self) -> Result<(), BoxError> {
@@ -146,12 +154,14 @@ where
         match record {
             Two::First(record) => {
                 let mut context = KeyedContext::new(&(), None, parts.values, parts.outputs, turn);
-                self.0.element(record, parts.shared.get(), &mut context);
+                let shared = parts.shared.of(|| KeyGroup(0));
+                self.0.element(record, shared, &mut context);
             }
             Two::Second(record) => {
-                let mut context = KeysContext::new(parts.values, parts.outputs, turn);
-                self.0
-                    .broadcast(record, parts.shared.get_mut(), &mut context);
+                parts.shared.change(None, |shared, part| {
+                    let mut context = KeysContext::new(part, parts.values, parts.outputs, turn);
+                    self.0.broadcast(record, shared, &mut context);
+                });
             }
         }
     }

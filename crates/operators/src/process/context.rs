@@ -7,6 +7,7 @@ use levada_state::Place;
 
 use crate::process::keyed::{KeyedValues, give_up};
 use crate::process::outputs::Outputs;
+use crate::process::shared::Part;
 use crate::process::{BroadcastProcess, CoProcess, Process, SideOutput, Timer};
 
 /// The subtask that a process is opened in.
@@ -194,7 +195,12 @@ pub type SharedContext<'a, P> = KeysContext<
 >;
 
 /// All keys of the subtask and the outputs, for a record that has no key.
+///
+/// After a restore at another parallelism it may be those keys only that the record has not met
+/// ([`BroadcastProcess::broadcast`]); if there are several such calls in the subtask, what is emitted besides
+/// [`for_each_key`](Self::for_each_key) comes of the one with the first key groups.
 pub struct KeysContext<'a, K, S, O> {
+    part: Part,
     values: &'a mut KeyedValues<K, S>,
     emitter: OutputEmitter<'a, O>,
 }
@@ -207,11 +213,13 @@ pub struct OutputEmitter<'a, O> {
 
 impl<'a, K: Key, S: State, O: Send + 'static> KeysContext<'a, K, S, O> {
     pub(crate) fn new(
+        part: Part,
         values: &'a mut KeyedValues<K, S>,
         outputs: &'a mut Outputs<O>,
         turn: &'a mut Turn,
     ) -> Self {
         Self {
+            part,
             values,
             emitter: OutputEmitter { outputs, turn },
         }
@@ -234,18 +242,23 @@ impl<'a, K: Key, S: State, O: Send + 'static> KeysContext<'a, K, S, O> {
             outputs: self.emitter.outputs,
             turn: self.emitter.turn,
         };
+        let groups = self.part.groups.clone();
         self.values
-            .for_each(|key, state| f(key, state, &mut emitter));
+            .for_each(groups, |key, state| f(key, state, &mut emitter));
     }
 
     /// Emits a record on the main output.
     pub fn emit(&mut self, record: O) {
-        self.emitter.emit(record);
+        if self.part.speaks {
+            self.emitter.emit(record);
+        }
     }
 
     /// Emits a record on a side output.
     pub fn emit_to<T: Send + 'static>(&mut self, side: &SideOutput<T>, record: T) {
-        self.emitter.emit_to(side, record);
+        if self.part.speaks {
+            self.emitter.emit_to(side, record);
+        }
     }
 
     /// Ends the job with an error of this operator.

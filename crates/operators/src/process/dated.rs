@@ -1,6 +1,7 @@
 //! State by key that is forgotten when nobody uses it.
 
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 
 use levada_core::{Key, KeyGroup, Moment, State, Timestamp, codec};
 use levada_state::{DueQueue, KeyedTable, Place, ValueReader};
@@ -154,15 +155,16 @@ impl<K: Key, S: State> DatedTable<K, S> {
         &mut self.table.value_mut(place).value
     }
 
-    /// All states that are not gone.
-    pub(crate) fn iter_mut(
+    /// The states of some key groups that are not gone.
+    pub(crate) fn iter_mut_within(
         &mut self,
+        groups: Range<u16>,
         mut now: impl FnMut(&K) -> Timestamp,
     ) -> impl Iterator<Item = (&K, &mut S)> {
         self.settle();
         let ttl = self.ttl;
         self.table
-            .iter_mut()
+            .iter_mut_within(groups)
             .filter(move |(key, dated)| ttl.end_of(dated.used) > now(key))
             .map(|(key, dated)| (key, &mut dated.value))
     }

@@ -181,10 +181,19 @@ impl<K: Key, S: State> KeyedValues<K, S> {
         }
     }
 
-    /// Shows every state; it is not used by that.
-    pub(crate) fn for_each(&mut self, mut f: impl FnMut(&K, &mut S)) {
+    /// The group of a key whose state or timer is here.
+    pub(crate) fn group(&self, key: &K, group: Option<KeyGroup>) -> KeyGroup {
+        let group = group_of(key, group, self.key_groups);
+        group.expect("a key that is here has been hashed")
+    }
+
+    /// Shows every state of some key groups; it is not used by that.
+    pub(crate) fn for_each(&mut self, groups: Range<u16>, mut f: impl FnMut(&K, &mut S)) {
         match &mut self.entries {
-            Entries::Kept(table) => table.iter_mut().for_each(|(key, state)| f(key, state)),
+            Entries::Kept(table) => {
+                let states = table.iter_mut_within(groups);
+                states.for_each(|(key, state)| f(key, state));
+            }
             Entries::Dated(dated) => {
                 let (times, key_groups) = (&self.times, self.key_groups);
                 let (ttl, wall) = (dated.ttl, dated.wall);
@@ -192,7 +201,9 @@ impl<K: Key, S: State> KeyedValues<K, S> {
                     true => unless_ended(times.watermark(|| key_groups.of(key))),
                     false => wall,
                 };
-                dated.iter_mut(now).for_each(|(key, state)| f(key, state));
+                dated
+                    .iter_mut_within(groups, now)
+                    .for_each(|(key, state)| f(key, state));
             }
         }
     }

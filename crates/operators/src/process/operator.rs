@@ -1,6 +1,6 @@
 //! The operator around a process of any kind.
 
-use levada_core::{BoxError, Key, Origin, State, Timestamp};
+use levada_core::{BoxError, Key, Origin, State, Timestamp, fault};
 use levada_runtime::{
     Blame, Downstream, Ending, Failure, Push, Read, Room, Signal, StateError, Subtask, Turn,
     Visitor, blaming, closing,
@@ -87,7 +87,7 @@ impl<L: Logic> Processing<L> {
         Ok(Self {
             logic,
             values,
-            shared: SharedValue::new(subtask),
+            shared: SharedValue::new(subtask, L::KEYED),
             outputs: Outputs::new(main, sides, owner, subtask),
             passing: None,
             operator: subtask.operator.clone(),
@@ -174,6 +174,9 @@ impl<L: Logic> Downstream for Processing<L> {
     fn resume(&mut self, turn: &mut Turn) -> Room {
         let room = self.outputs.resume(turn);
         self.values.settle();
+        if self.shared.is_divided() && (!turn.is_replaying() || fault!("copies-united")) {
+            self.shared.unite();
+        }
         let waits = self.passing.is_some() || self.values.may_be_due(turn.now());
         if room.is_full() || !waits || turn.is_clearing() {
             return room;

@@ -97,7 +97,7 @@ impl Restored {
 
     /// A subtask that has ended tells nobody that the state which it had saved before is gone.
     fn forget_finished(&mut self) {
-        let groups = KeyGroups::new(self.manifest.key_groups).unwrap_or_default();
+        let groups = self.key_groups();
         for operator in &self.manifest.operators {
             for subtask in &operator.finished {
                 let owned = groups.owned_by(*subtask as usize, operator.parallelism as usize);
@@ -106,6 +106,10 @@ impl Restored {
                 }
             }
         }
+    }
+
+    fn key_groups(&self) -> KeyGroups {
+        KeyGroups::new(self.manifest.key_groups).unwrap_or_default()
     }
 
     /// What it is of.
@@ -281,8 +285,9 @@ impl Visitor for Restore<'_> {
     }
 
     fn replay(&mut self, replay: &mut dyn Replays) -> Result<(), StateError> {
+        let by_key = replay.is_keyed().then(|| self.restored.key_groups());
         for input in 0..replay.inputs().len() {
-            let channels = self.restored.channels.of(&replay.inputs()[input]);
+            let channels = self.restored.channels.of(&replay.inputs()[input], by_key);
             let loaded = replay.load(input, channels);
             loaded.map_err(StateError::of_operator)?;
         }

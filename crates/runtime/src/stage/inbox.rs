@@ -136,6 +136,8 @@ impl<W: Exchange> InboxStage<W> {
             if let Some(at) = self.replay.end() {
                 // From here on no channel is further back than all were.
                 self.time = Confluence::starting_at(self.saving.len(), at);
+                turn.set_replaying(false);
+                continue;
             }
             if self.open == 0 && self.in_hand.is_none() {
                 self.ended = true;
@@ -542,6 +544,7 @@ impl<W: Exchange> InboxStage<W> {
 
 impl<W: Exchange> Stage for InboxStage<W> {
     fn poll(&mut self, turn: &mut Turn, checkpoints: &mut Participant) -> Progress {
+        turn.set_replaying(!self.replay.is_empty());
         self.look_ahead(turn, checkpoints);
         self.begin_without_room(turn, checkpoints);
         let progress = self.advance(turn, checkpoints);

@@ -6,7 +6,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use levada_core::codec::CodecError;
-use levada_core::{Exchange, KeyGroup, Timestamp};
+use levada_core::key::common;
+use levada_core::{Exchange, Timestamp};
 use levada_graph::Pattern;
 use levada_network::{Entry, InFlight, Saved, Unread, Watermark, in_flight};
 
@@ -45,6 +46,8 @@ impl EdgeInput {
 pub struct Restored<'a> {
     /// How far it was in event time.
     pub(crate) watermark: Watermark,
+    /// The key groups of the subtask that it led to, if what is new takes it because of them.
+    pub(crate) groups: Option<Range<u16>>,
     /// What was in flight, in pieces.
     pub(crate) elements: Vec<&'a [u8]>,
 }
@@ -53,6 +56,9 @@ pub struct Restored<'a> {
 pub trait Replays {
     /// The edges that come here.
     fn inputs(&self) -> &[EdgeInput];
+
+    /// Whether it is on the way to state that is kept by key.
+    fn is_keyed(&self) -> bool;
 
     /// Takes the channels of an edge.
     ///
@@ -70,8 +76,8 @@ pub trait Replays {
 /// Elements that wait to be replayed, and how far their channels were.
 pub(crate) struct Replay<T> {
     inputs: Vec<EdgeInput>,
-    /// The group of a record, on an edge that divides by it.
-    group_of: Option<fn(&T) -> KeyGroup>,
+    /// For an operator whose state is kept by key.
+    narrow: Option<Narrow<T>>,
     /// By channel: the edge it is of.
     edges: Vec<usize>,
     /// Channel by channel, in their order.
@@ -80,6 +86,9 @@ pub(crate) struct Replay<T> {
     in_hand: Option<(usize, Unread<T>)>,
     time: Confluence,
 }
+
+/// Makes a record one for some key groups only; false if it is for none of them.
+pub(crate) type Narrow<T> = fn(&mut T, &Range<u16>) -> bool;
 
 /// What comes next.
 pub(crate) enum Replayed<T> {
@@ -95,10 +104,10 @@ pub(crate) const FIRST_OF_BEFORE: u32 = 1 << 31;
 
 impl<T> Replay<T> {
     /// Nothing, for these edges.
-    pub(crate) fn new(inputs: Vec<EdgeInput>, group_of: Option<fn(&T) -> KeyGroup>) -> Self {
+    pub(crate) fn new(inputs: Vec<EdgeInput>, narrow: Option<Narrow<T>>) -> Self {
         Self {
             inputs,
-            group_of,
+            narrow,
             edges: Vec::new(),
             waiting: VecDeque::new(),
             in_hand: None,
@@ -185,20 +194,30 @@ impl<T: Exchange> Replays for Replay<T> {
         &self.inputs
     }
 
+    fn is_keyed(&self) -> bool {
+        self.narrow.is_some()
+    }
+
     fn load(&mut self, input: usize, channels: Vec<Restored<'_>>) -> Result<(), CodecError> {
         let owned = self.inputs[input].owned.clone();
-        let divides = self.inputs[input].pattern == Pattern::Hash;
+        let pattern = self.inputs[input].pattern;
         for channel in channels {
+            let narrowed = match pattern {
+                Pattern::Hash => Some(owned.clone()),
+                Pattern::Broadcast => channel.groups.map(|groups| common(&groups, &owned)),
+                _ => None,
+            };
+            let narrowed = self.narrow.zip(narrowed);
             let number = self.edges.len();
             self.edges.push(input);
             // At first, so that all channels have spoken before the first record.
             self.waiting
                 .push_front((number, InFlight::Watermark(channel.watermark)));
             for piece in channel.elements {
-                for element in in_flight::<T>(piece)? {
-                    if let (InFlight::Record(entry), Some(group_of)) = (&element, self.group_of)
-                        && divides
-                        && !owned.contains(&group_of(&entry.record).0)
+                for mut element in in_flight::<T>(piece)? {
+                    if let (InFlight::Record(entry), Some((narrow, groups))) =
+                        (&mut element, &narrowed)
+                        && !narrow(&mut entry.record, groups)
                     {
                         continue;
                     }

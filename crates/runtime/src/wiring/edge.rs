@@ -3,7 +3,7 @@
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use levada_core::{Exchange as Travels, KeyGroup, Origin, Wake};
+use levada_core::{Exchange as Travels, Origin, Wake};
 use levada_graph::{Exchange, Pattern};
 use levada_network::{
     ByGroup, Gate, HasKeyGroup, OneRoute, Outbox, Port, RoundRobin, Routing, Shuffled,
@@ -11,7 +11,7 @@ use levada_network::{
 use levada_state::TypeFields;
 
 use crate::error::Blame;
-use crate::stage::{EdgeInput, Elided, InboxStage, Input, Lend, Replay, Sender, Stage};
+use crate::stage::{EdgeInput, Elided, InboxStage, Input, Lend, Narrow, Replay, Sender, Stage};
 use crate::step::Step;
 use crate::subtask::Subtask;
 use crate::wiring::{
@@ -198,7 +198,7 @@ where
         target: Built,
         clone: Option<AnyClone>,
     ) -> Box<dyn Stage> {
-        let replay = Replay::new(inputs, Some(S::Out::key_group as fn(&S::Out) -> KeyGroup));
+        let replay = Replay::new(inputs, Some(S::Out::narrow as Narrow<S::Out>));
         inbox::<S::Out>(subtask, replay, gates, target, clone)
     }
 

@@ -1,5 +1,6 @@
 //! All values of a table, each of which counts as changed once it is shown.
 
+use std::ops::Range;
 use std::slice;
 
 use levada_core::Key;
@@ -17,11 +18,18 @@ pub(crate) struct IterMut<'a, K, V> {
         &'a mut Marks,
     )>,
     saver: &'a mut Saver<K, V>,
+    /// The key groups that are shown.
+    groups: Range<u16>,
 }
 
 impl<'a, K, V> IterMut<'a, K, V> {
-    pub(crate) fn new(entries: &'a mut Shards<Entry<K, V>>, saver: &'a mut Saver<K, V>) -> Self {
+    pub(crate) fn new(
+        entries: &'a mut Shards<Entry<K, V>>,
+        saver: &'a mut Saver<K, V>,
+        groups: Range<u16>,
+    ) -> Self {
         Self {
+            groups,
             shards: entries.shards_mut(),
             entries: None,
             saver,
@@ -35,7 +43,7 @@ impl<'a, K: Key, V> Iterator for IterMut<'a, K, V> {
     fn next(&mut self) -> Option<Self::Item> {
         loop {
             if let Some((entries, marks)) = &mut self.entries
-                && let Some(entry) = entries.next()
+                && let Some(entry) = entries.find(|entry| self.groups.contains(&entry.group.0))
             {
                 changed(self.saver, (&mut *entry, marks));
                 return Some((&entry.key, &mut entry.value));

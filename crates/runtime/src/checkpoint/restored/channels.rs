@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use levada_checkpoint::{Block, BlockKind};
 use levada_core::codec::{self, CodecError};
-use levada_core::{BoxError, Timestamp};
+use levada_core::key::common;
+use levada_core::{BoxError, KeyGroups, Timestamp};
 use levada_graph::Pattern;
 use levada_network::Watermark;
 
@@ -32,18 +33,32 @@ impl Channels {
         edges.map(|(edge, _)| edge)
     }
 
-    /// The channels of an edge that one of its subtasks goes on with.
-    pub(super) fn of(&self, input: &EdgeInput) -> Vec<RestoredChannel<'_>> {
+    /// The channels of an edge that one of its subtasks goes on with. `by_key` says how key groups are divided, if state
+    /// is kept by key behind it.
+    pub(super) fn of(
+        &self,
+        input: &EdgeInput,
+        by_key: Option<KeyGroups>,
+    ) -> Vec<RestoredChannel<'_>> {
         let Some(channels) = self.0.get(&*input.name) else {
             return Vec::new();
         };
+        let groups = |to: u32, channel: &Channel| {
+            let before = (channel.consumers as usize).max(1);
+            by_key.map(|groups| groups.owned_by(to as usize, before))
+        };
         let mine = channels.iter().filter(|((to, _), channel)| {
+            let groups = groups(*to, channel);
             let (to, before) = (*to as usize, channel.consumers as usize);
             match input.pattern {
                 // Whoever was divided by keys is divided again; each record belongs to one of the new subtasks.
                 Pattern::Hash => before != input.consumers || to == input.index,
-                // Each had all: a new one takes what one of the old ones had, with the state of the same one.
-                Pattern::Broadcast => to == input.index % before.max(1),
+                // Each had all. What has not met the state of a key is what was in flight to its old owner. Without keys any
+                // one will do, with the state of the same one.
+                Pattern::Broadcast => match groups {
+                    Some(groups) => !common(&groups, &input.owned).is_empty(),
+                    None => to == input.index % before.max(1),
+                },
                 _ => to % input.consumers == input.index,
             }
         });
@@ -52,8 +67,9 @@ impl Channels {
             mine.partition(|((_, from), _)| *from >= FIRST_OF_BEFORE);
         mine.extend(since);
         let mine = mine.into_iter();
-        mine.map(|(_, channel)| RestoredChannel {
+        mine.map(|((to, _), channel)| RestoredChannel {
             watermark: channel.watermark,
+            groups: groups(*to, channel),
             elements: channel
                 .elements
                 .iter()
@@ -142,7 +158,7 @@ mod tests {
             first_producer: 0,
             owned: 0..128,
         };
-        let channels = restored.of(&input);
+        let channels = restored.of(&input, Some(KeyGroups::default()));
         let elements: Vec<_> = channels.iter().map(|channel| channel.elements[0]).collect();
         let expected: [&[u8]; 4] = [b"old", b"older", b"new", b"newer"];
         assert_eq!(elements, expected);
