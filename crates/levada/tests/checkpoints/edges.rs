@@ -223,7 +223,7 @@ fn broadcast_edges() {
 }
 
 const KEYS: u64 = 50;
-const RULES: u64 = 300;
+const RULES: u64 = 120;
 
 /// What comes out when something is wrong.
 const WRONG: u64 = 9_000_000;
