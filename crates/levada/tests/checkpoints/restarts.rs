@@ -3,19 +3,20 @@
 
 #![expect(clippy::unwrap_used, reason = "what is not there fails the test")]
 
+mod sinks;
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use levada::prelude::*;
 use levada::{
-    BoxError, CheckpointOptions, Drain, Environment, Event, Handle, Intake, Outcome, Reader,
-    ReaderContext, Restart, Runner, Sink, SinkContext, Source, SourceContext, StartAt, Status,
-    Writer,
+    BoxError, CheckpointOptions, Environment, Event, Handle, Intake, Outcome, Reader,
+    ReaderContext, Restart, Runner, Source, SourceContext, StartAt, Status,
 };
 use levada_core::Clock;
-use levada_core::sync::Mutex;
-use levada_testing::{Epoch, Ledger, LedgerSink, LedgerWriter, MemoryDisk, ledger};
+use levada_testing::{Ledger, LedgerSink, MemoryDisk, ledger};
+use sinks::{Holding, Refusing};
 
 const COUNT: u64 = 3_000;
 const SPLITS: u64 = 3;
@@ -445,61 +446,6 @@ fn a_job_without_checkpoints_begins_anew() {
     assert_eq!(ledger.sorted(), (0..500).collect::<Vec<_>>());
 }
 
-/// What a sink holds: as many as there are threads that may still write.
-struct Held {
-    open: Arc<Mutex<u32>>,
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        *self.open.lock() -= 1;
-    }
-}
-
-struct Holding {
-    open: Arc<Mutex<u32>>,
-    openings: Arc<AtomicU32>,
-}
-
-impl Sink<u64> for Holding {
-    type Writer = Held;
-
-    fn open(&self, context: &SinkContext) -> Result<Held, BoxError> {
-        let mut open = self.open.lock();
-        assert!(
-            (*open as usize) < context.parallelism,
-            "a writer of an earlier attempt is still open"
-        );
-        *open += 1;
-        self.openings.fetch_add(1, Ordering::Relaxed);
-        Ok(Held {
-            open: Arc::clone(&self.open),
-        })
-    }
-
-    /// On a thread of its own.
-    fn is_blocking(&self) -> bool {
-        true
-    }
-}
-
-impl Writer<u64> for Held {
-    type Pending = ();
-
-    fn write(&mut self, records: &mut impl Drain<u64>) -> Result<(), BoxError> {
-        records.for_each(drop);
-        Ok(())
-    }
-
-    fn prepare(&mut self) -> Result<(), BoxError> {
-        Ok(())
-    }
-
-    fn commit(&mut self, (): ()) -> Result<(), BoxError> {
-        Ok(())
-    }
-}
-
 #[test]
 fn nothing_of_an_attempt_is_left_when_the_next_one_begins() {
     let (open, openings) = (Arc::default(), Arc::default());
@@ -519,51 +465,6 @@ fn nothing_of_an_attempt_is_left_when_the_next_one_begins() {
     handle.unwrap().end().1.unwrap();
     assert_eq!(*open.lock(), 0);
     assert_eq!(openings.load(Ordering::Relaxed), 18);
-}
-
-/// A ledger that refuses so many commits.
-struct Refusing {
-    sink: LedgerSink<(u64, u64)>,
-    refusals: Arc<AtomicU32>,
-}
-
-struct RefusingWriter {
-    writer: LedgerWriter<(u64, u64)>,
-    refusals: Arc<AtomicU32>,
-}
-
-impl Sink<(u64, u64)> for Refusing {
-    type Writer = RefusingWriter;
-
-    fn open(&self, context: &SinkContext) -> Result<RefusingWriter, BoxError> {
-        Ok(RefusingWriter {
-            writer: self.sink.open(context)?,
-            refusals: Arc::clone(&self.refusals),
-        })
-    }
-}
-
-impl Writer<(u64, u64)> for RefusingWriter {
-    type Pending = Epoch<(u64, u64)>;
-
-    fn write(&mut self, records: &mut impl Drain<(u64, u64)>) -> Result<(), BoxError> {
-        self.writer.write(records)
-    }
-
-    fn prepare(&mut self) -> Result<Self::Pending, BoxError> {
-        self.writer.prepare()
-    }
-
-    fn commit(&mut self, epoch: Self::Pending) -> Result<(), BoxError> {
-        let less = |left: u32| left.checked_sub(1);
-        let refused = self
-            .refusals
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
-        match refused {
-            Ok(_) => Err("the ledger is locked".into()),
-            Err(_) => self.writer.commit(epoch),
-        }
-    }
 }
 
 /// It was told to stop: if it were started again, it and the job that goes on from the savepoint would both commit.
