@@ -107,6 +107,10 @@ pub const FAULTS: &[(&str, &str)] = &[
         "an entry that changes while a snapshot is written is not written before",
     ),
     (
+        "change-unmarked",
+        "a snapshot of changes does not look at an entry that has changed",
+    ),
+    (
         "flush-forgotten",
         "a batch that is not full is not sealed at its timeout",
     ),

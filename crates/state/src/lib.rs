@@ -7,6 +7,7 @@
 mod due;
 mod error;
 mod group_clock;
+mod marks;
 mod memory;
 mod parts;
 mod reader;

@@ -11,6 +11,8 @@
 
 use hashbrown::{HashTable, hash_table};
 
+use crate::marks::{Beside, Changed, Marked, Marks};
+
 /// Entries by hash.
 pub(crate) struct Shards<T> {
     shards: Vec<Shard<T>>,
@@ -27,21 +29,7 @@ pub(crate) struct Shards<T> {
 pub(crate) struct Shard<T> {
     pub(crate) table: HashTable<T>,
     pub(crate) marks: Marks,
-}
-
-/// What whoever saves the entries keeps beside those of a shard. Both halves of a divided one have those of the whole.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Marks {
-    /// The last epoch in which an entry changed.
-    pub(crate) changed: u32,
-    /// The last epoch whose snapshot has gone through all of it.
-    pub(crate) scanned: u32,
-    /// What the marks of the entries say that no snapshot has come to, and those of all entries if none has begun.
-    pub(crate) parity: bool,
-    /// Whether a snapshot has begun to go through it.
-    pub(crate) is_mixed: bool,
-    /// Another one when entries have moved within the shard or out of it.
-    pub(crate) layout: u32,
+    pub(crate) changed: Changed,
 }
 
 /// Where an entry is, until an entry is added.
@@ -75,7 +63,7 @@ const BUCKETS: std::ops::RangeInclusive<usize> = 64..=1 << 14;
 /// Shards beyond this are not worth their bits of the hash.
 const SHARDS_MAX: usize = 1 << 24;
 
-impl<T> Shards<T> {
+impl<T: Marked> Shards<T> {
     /// The most entries of a shard whose hashes are spread evenly: what its buckets take before there are more of them.
     pub(crate) const ENTRIES_MAX: usize = {
         let buckets = SHARD_BYTES_MAX / (size_of::<T>() + 1);
@@ -92,10 +80,7 @@ impl<T> Shards<T> {
 
     pub(crate) fn new() -> Self {
         Self {
-            shards: vec![Shard {
-                table: HashTable::new(),
-                marks: Marks::default(),
-            }],
+            shards: vec![Shard::with_room(0)],
             mask: 0,
             len: 0,
             allocated: 0,
@@ -136,9 +121,11 @@ impl<T> Shards<T> {
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, place: Place) -> Option<(&mut T, &mut Marks)> {
-        let Shard { table, marks } = &mut self.shards[place.shard as usize];
-        Some((table.get_bucket_mut(place.bucket as usize)?, marks))
+    pub(crate) fn get_mut(&mut self, place: Place) -> Option<(&mut T, Beside<'_>)> {
+        let bucket = place.bucket as usize;
+        let shard = &mut self.shards[place.shard as usize];
+        let entry = shard.table.get_bucket_mut(bucket)?;
+        Some((entry, beside(&mut shard.marks, &mut shard.changed, bucket)))
     }
 
     /// The entry with this hash, if it is there.
@@ -147,10 +134,13 @@ impl<T> Shards<T> {
         &mut self,
         hash: u64,
         is_it: impl FnMut(&T) -> bool,
-    ) -> Option<(&mut T, &mut Marks)> {
+    ) -> Option<(&mut T, Beside<'_>)> {
         let shard = self.shard_of(hash);
-        let Shard { table, marks } = &mut self.shards[shard];
-        Some((table.find_mut(hash, is_it)?, marks))
+        let shard = &mut self.shards[shard];
+        let found = shard.table.find_entry(hash, is_it).ok()?;
+        let bucket = found.bucket_index();
+        let entry = found.into_mut();
+        Some((entry, beside(&mut shard.marks, &mut shard.changed, bucket)))
     }
 
     /// The entry, made if it is not there.
@@ -161,27 +151,33 @@ impl<T> Shards<T> {
         is_it: impl FnMut(&T) -> bool,
         make: impl FnOnce(&mut Marks) -> Result<T, E>,
         hash_of: impl Fn(&T) -> u64,
-    ) -> Result<(&mut T, &mut Marks), E> {
+    ) -> Result<(&mut T, Beside<'_>), E> {
         if self.len >= self.full_at {
             self.divide(&hash_of);
         }
         let shard = self.shard_of(hash);
-        let Shard { table, marks } = &mut self.shards[shard];
-        match table.find_entry(hash, is_it) {
-            Ok(found) => Ok((&mut *found.into_mut(), marks)),
+        let shard = &mut self.shards[shard];
+        let (marks, changed) = (&mut shard.marks, &mut shard.changed);
+        match shard.table.find_entry(hash, is_it) {
+            Ok(found) => {
+                let bucket = found.bucket_index();
+                Ok((found.into_mut(), beside(marks, changed, bucket)))
+            }
             Err(absent) => {
                 let entry = make(marks)?;
                 self.len += 1;
                 let table = absent.into_table();
                 // What has been removed takes room too, until the others are moved: that is growth in place.
                 if table.capacity() == table.len() {
-                    marks.layout = marks.layout.wrapping_add(1);
-                    let before = table.allocation_size();
-                    table.reserve(1, &hash_of);
-                    self.allocated = self.allocated + table.allocation_size() - before;
+                    let before = table.allocation_size() + changed.allocated();
+                    grow(table, marks, changed, &hash_of);
+                    let after = table.allocation_size() + changed.allocated();
+                    self.allocated = self.allocated + after - before;
                 }
                 let inserted = table.insert_unique(hash, entry, hash_of);
-                Ok((inserted.into_mut(), marks))
+                let bucket = inserted.bucket_index();
+                note_new(marks, changed, bucket);
+                Ok((inserted.into_mut(), beside(marks, changed, bucket)))
             }
         }
     }
@@ -192,7 +188,7 @@ impl<T> Shards<T> {
         hash: u64,
         new: N,
         is_it: impl Fn(&T, &N) -> bool,
-        change: impl FnOnce(&mut T, &mut Marks, N),
+        change: impl FnOnce(&mut T, Beside<'_>, N),
         make: impl FnOnce(&mut Marks, N) -> T,
         hash_of: impl Fn(&T) -> u64,
     ) {
@@ -200,18 +196,23 @@ impl<T> Shards<T> {
             self.divide(&hash_of);
         }
         let shard = self.shard_of(hash);
-        let Shard { table, marks } = &mut self.shards[shard];
+        let shard = &mut self.shards[shard];
+        let (table, marks, changed) = (&mut shard.table, &mut shard.marks, &mut shard.changed);
         // Room is made before it is known whether it is wanted.
         if table.capacity() == table.len() {
-            marks.layout = marks.layout.wrapping_add(1);
-            let before = table.allocation_size();
-            table.reserve(1, &hash_of);
-            self.allocated = self.allocated + table.allocation_size() - before;
+            let before = table.allocation_size() + changed.allocated();
+            grow(table, marks, changed, &hash_of);
+            let after = table.allocation_size() + changed.allocated();
+            self.allocated = self.allocated + after - before;
         }
         match table.entry(hash, |entry| is_it(entry, &new), hash_of) {
-            hash_table::Entry::Occupied(mut found) => change(found.get_mut(), marks, new),
+            hash_table::Entry::Occupied(mut found) => {
+                let bucket = found.bucket_index();
+                change(found.get_mut(), beside(marks, changed, bucket), new);
+            }
             hash_table::Entry::Vacant(absent) => {
-                absent.insert(make(marks, new));
+                let inserted = absent.insert(make(marks, new));
+                note_new(marks, changed, inserted.bucket_index());
                 self.len += 1;
             }
         }
@@ -234,20 +235,17 @@ impl<T> Shards<T> {
         let shard = |number: usize| {
             let is_divided = number + self.mask / 2 + 1 < shards || number > self.mask / 2;
             let room = if is_divided { mean } else { 2 * mean };
-            Shard {
-                table: HashTable::with_capacity(room.min(Self::ENTRIES_MAX)),
-                marks: Marks::default(),
-            }
+            Shard::with_room(room.min(Self::ENTRIES_MAX))
         };
         self.shards = (0..shards).map(shard).collect();
         self.allocated = self.allocation();
     }
 
-    pub(crate) fn remove(&mut self, place: Place) -> Option<(T, &mut Marks)> {
-        let Shard { table, marks } = &mut self.shards[place.shard as usize];
-        let entry = table.get_bucket_entry(place.bucket as usize).ok()?;
+    pub(crate) fn remove(&mut self, place: Place) -> Option<(T, &Marks)> {
+        let shard = &mut self.shards[place.shard as usize];
+        let entry = shard.table.get_bucket_entry(place.bucket as usize).ok()?;
         self.len -= 1;
-        Some((entry.remove().0, marks))
+        Some((entry.remove().0, &shard.marks))
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
@@ -263,10 +261,14 @@ impl<T> Shards<T> {
         self.len = self.shards.iter().map(|shard| shard.table.len()).sum();
     }
 
-    /// The marks of a shard, and how many buckets it has.
-    pub(crate) fn marks(&mut self, shard: usize) -> Option<(&mut Marks, usize)> {
-        let Shard { table, marks } = self.shards.get_mut(shard)?;
-        Some((marks, table.num_buckets()))
+    /// A shard. Whoever takes entries out of it says how many, to [`Shards::lose`].
+    pub(crate) fn shard_mut(&mut self, shard: usize) -> Option<&mut Shard<T>> {
+        self.shards.get_mut(shard)
+    }
+
+    /// So many entries have been taken out of a shard.
+    pub(crate) fn lose(&mut self, entries: usize) {
+        self.len -= entries;
     }
 
     /// The next entry from the cursor on; moves the cursor behind it.
@@ -311,8 +313,9 @@ impl<T> Shards<T> {
         None
     }
 
-    /// Removes the next entry from the cursor on, and moves the cursor behind it. No entry may be added meanwhile.
-    pub(crate) fn take_next(&mut self, cursor: &mut Cursor) -> Option<(T, &mut Marks)> {
+    /// Removes the next entry from the cursor on, and moves the cursor behind it. No entry may be added meanwhile. The number
+    /// is that of its bucket.
+    pub(crate) fn take_next(&mut self, cursor: &mut Cursor) -> Option<(T, &Marks, usize)> {
         while let Some(Shard { table, .. }) = self.shards.get_mut(cursor.shard) {
             while cursor.bucket < table.num_buckets() {
                 let bucket = cursor.bucket;
@@ -320,7 +323,7 @@ impl<T> Shards<T> {
                 if let Ok(occupied) = table.get_bucket_entry(bucket) {
                     self.len -= 1;
                     let entry = occupied.remove().0;
-                    return Some((entry, &mut self.shards[cursor.shard].marks));
+                    return Some((entry, &self.shards[cursor.shard].marks, bucket));
                 }
             }
             *cursor = Cursor {
@@ -334,7 +337,7 @@ impl<T> Shards<T> {
     /// Bytes of all tables, asked for one by one.
     fn allocation(&self) -> usize {
         let tables = self.shards.iter();
-        tables.map(|shard| shard.table.allocation_size()).sum()
+        tables.map(Shard::allocated).sum()
     }
 
     #[inline]
@@ -365,15 +368,17 @@ impl<T> Shards<T> {
         self.mask = (new + 1).next_power_of_two() - 1;
         let old = new & (self.mask >> 1);
         let divided = &mut self.shards[old];
+        divided.mark_entries();
         divided.marks.layout = divided.marks.layout.wrapping_add(1);
         let marks = divided.marks;
         let half = divided.table.len().div_ceil(2);
+        let before = divided.allocated();
         let lower = HashTable::with_capacity(half);
         let whole = std::mem::replace(&mut divided.table, lower);
-        let before = whole.allocation_size();
         self.shards.push(Shard {
             table: HashTable::with_capacity(half),
             marks,
+            changed: Changed::default(),
         });
         for entry in whole {
             let hash = hash_of(&entry);
@@ -381,10 +386,91 @@ impl<T> Shards<T> {
             let table = &mut self.shards[shard].table;
             table.insert_unique(hash, entry, hash_of);
         }
-        let of_both = [old, new].map(|shard| self.shards[shard].table.allocation_size());
+        let of_both = [old, new].map(|shard| {
+            let shard = &mut self.shards[shard];
+            shard.changed = changed_in(&shard.table, &marks);
+            shard.allocated()
+        });
         self.allocated = self.allocated + of_both.iter().sum::<usize>() - before;
         // A shard that waits for its turn grows to twice the mean before it comes.
         self.full_at = self.shards.len() * (Self::ENTRIES_MAX / 2);
+    }
+}
+
+impl<T> Shard<T> {
+    fn with_room(entries: usize) -> Self {
+        let table = HashTable::with_capacity(entries);
+        let marks = Marks::default();
+        let changed = if entries > 0 {
+            changed_in(&table, &marks)
+        } else {
+            Changed::default()
+        };
+        Self {
+            table,
+            marks,
+            changed,
+        }
+    }
+
+    fn allocated(&self) -> usize {
+        self.table.allocation_size() + self.changed.allocated()
+    }
+}
+
+impl<T: Marked> Shard<T> {
+    /// The places of entries are about to say no more to which of them a snapshot has come.
+    pub(crate) fn mark_entries(&mut self) {
+        mark_entries(&mut self.table, &mut self.marks);
+    }
+}
+
+fn mark_entries<T: Marked>(table: &mut HashTable<T>, marks: &mut Marks) {
+    if !marks.is_mixed || marks.by_entry {
+        return;
+    }
+    marks.by_entry = true;
+    for bucket in 0..table.num_buckets() {
+        if let Some(entry) = table.get_bucket_mut(bucket) {
+            entry.set_written(bucket < marks.come_to as usize);
+        }
+    }
+}
+
+/// Makes room for an entry; the others move.
+#[cold]
+#[inline(never)]
+fn grow<T: Marked>(
+    table: &mut HashTable<T>,
+    marks: &mut Marks,
+    changed: &mut Changed,
+    hash_of: impl Fn(&T) -> u64,
+) {
+    mark_entries(table, marks);
+    marks.layout = marks.layout.wrapping_add(1);
+    table.reserve(1, hash_of);
+    *changed = changed_in(table, marks);
+}
+
+/// Where entries may have changed that have moved.
+fn changed_in<T>(table: &HashTable<T>, marks: &Marks) -> Changed {
+    Changed::new(table.num_buckets(), marks.changed > 0)
+}
+
+/// An entry that is new has changed, unless no snapshot has been begun.
+#[inline]
+fn note_new(marks: &Marks, changed: &mut Changed, bucket: usize) {
+    if marks.changed > 0 {
+        changed.set(bucket);
+    }
+}
+
+#[inline]
+fn beside<'a>(marks: &'a mut Marks, changed: &'a mut Changed, bucket: usize) -> Beside<'a> {
+    Beside {
+        marks,
+        changed,
+        bucket,
     }
 }
 
@@ -395,6 +481,10 @@ mod tests {
     use super::*;
 
     const MAX: usize = Shards::<u64>::ENTRIES_MAX;
+
+    impl Marked for u64 {
+        fn set_written(&mut self, _: bool) {}
+    }
 
     fn hash(n: &u64) -> u64 {
         n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
@@ -470,7 +560,7 @@ mod tests {
         assert_eq!(shards.iter().count(), shards.len());
         let mut cursor = Cursor::default();
         let mut taken = BTreeSet::new();
-        while let Some((i, _)) = shards.take_next(&mut cursor) {
+        while let Some((i, ..)) = shards.take_next(&mut cursor) {
             assert!(taken.insert(i), "{i} is taken once");
         }
         assert_eq!(shards.len(), 0);

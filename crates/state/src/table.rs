@@ -3,6 +3,7 @@
 mod entry;
 mod iter_mut;
 mod measure;
+mod pass;
 mod saver;
 
 use std::hash::BuildHasher;
@@ -15,10 +16,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::StateError;
+use crate::marks::Beside;
 use crate::memory::{Measuring, Sample};
 use crate::reader::ValueReader;
 use crate::saving::{KeyedState, Row, RowKind, Rows, Saving, show_entry};
-use crate::shards::{Cursor, Marks, Place, Shard, Shards};
+use crate::shards::{Cursor, Place, Shards};
 use entry::Entry;
 use iter_mut::IterMut;
 use saver::Saver;
@@ -191,7 +193,7 @@ impl<K: Key, V> KeyedTable<K, V> {
             hash,
             (key, value, &mut self.saver),
             |entry, (key, ..)| entry.key == *key,
-            |entry, marks, (_, value, saver)| *changed(saver, (entry, marks)) = value,
+            |entry, beside, (_, value, saver)| *changed(saver, (entry, beside)) = value,
             |marks, (key, value, saver)| Entry {
                 mark: saver.add(&key, hash, marks),
                 key,
@@ -282,16 +284,19 @@ impl<K: Key, V> KeyedTable<K, V> {
         let place = self.find(key)?;
         let (entry, marks) = self.entries.remove(place)?;
         let marks = *marks;
-        self.saver.remove(&entry, marks, self.entries.len());
+        let left = self.entries.len();
+        self.saver
+            .remove(&entry, &marks, place.bucket as usize, left);
         forget(&mut self.sample, &self.hasher, &entry.key);
         Some(entry.value)
     }
 
     /// Removes the next key from the cursor on, and moves the cursor behind it. No key may be added meanwhile.
     pub fn take_next(&mut self, cursor: &mut Cursor) -> Option<(K, V, KeyGroup)> {
-        let (entry, marks) = self.entries.take_next(cursor)?;
+        let (entry, marks, bucket) = self.entries.take_next(cursor)?;
         let marks = *marks;
-        self.saver.remove(&entry, marks, self.entries.len());
+        let left = self.entries.len();
+        self.saver.remove(&entry, &marks, bucket, left);
         forget(&mut self.sample, &self.hasher, &entry.key);
         Some((entry.key, entry.value, entry.group))
     }
@@ -299,10 +304,14 @@ impl<K: Key, V> KeyedTable<K, V> {
     /// Keeps only the keys of which `is_kept` says so.
     pub fn retain(&mut self, mut is_kept: impl FnMut(&K, &V, KeyGroup) -> bool) {
         let left = self.entries.len();
-        for Shard { table, marks } in self.entries.shards_mut() {
+        for shard in self.entries.shards_mut() {
+            // Where an entry was is not known when it has been taken out.
+            shard.mark_entries();
+            let marks = shard.marks;
+            let table = &mut shard.table;
             let removed = table.extract_if(|entry| !is_kept(&entry.key, &entry.value, entry.group));
             removed.for_each(|entry| {
-                self.saver.remove(&entry, *marks, left);
+                self.saver.remove(&entry, &marks, 0, left);
                 forget(&mut self.sample, &self.hasher, &entry.key);
             });
         }
@@ -367,10 +376,10 @@ fn forget<K: Key>(sample: &mut Sample, hasher: &FixedState, key: &K) {
 #[inline]
 fn changed<'a, K: Key, V>(
     saver: &mut Saver<K, V>,
-    (entry, marks): (&'a mut Entry<K, V>, &mut Marks),
+    (entry, beside): (&'a mut Entry<K, V>, Beside<'_>),
 ) -> &'a mut V {
     if !saver.has_touched(entry) {
-        saver.touch(entry, marks);
+        saver.touch(entry, beside);
     }
     &mut entry.value
 }

@@ -82,6 +82,8 @@ enum Act {
     /// In one of several ways.
     Change(u16, u8),
     Remove(u16),
+    /// All keys of the group of this one.
+    RemoveGroup(u16),
     ChangeAll,
     /// Takes out so many.
     Take(u8),
@@ -100,7 +102,8 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         40 => key.clone().prop_map(Act::Add),
         30 => (key.clone(), 0..3u8).prop_map(|(key, way)| Act::Change(key, way)),
-        20 => key.prop_map(Act::Remove),
+        20 => key.clone().prop_map(Act::Remove),
+        2 => key.prop_map(Act::RemoveGroup),
         1 => Just(Act::ChangeAll),
         1 => (0..200u8).prop_map(Act::Take),
         3 => any::<bool>().prop_map(|of_changes| Act::Begin { of_changes }),
@@ -157,6 +160,10 @@ proptest! {
                 }
                 Act::Remove(key) => {
                     prop_assert_eq!(table.remove(&key).map(|value| value.0), model.remove(&key));
+                }
+                Act::RemoveGroup(key) => {
+                    table.remove_group(group(key));
+                    model.retain(|other, _| group(*other) != group(key));
                 }
                 Act::ChangeAll => {
                     table.iter_mut().for_each(|(_, value)| value.0 += 7);

@@ -2,7 +2,7 @@
 
 use levada_core::KeyGroup;
 
-use crate::shards::Marks;
+use crate::marks::Marked;
 
 /// A key with what is kept of it.
 pub(crate) struct Entry<K, V> {
@@ -12,12 +12,18 @@ pub(crate) struct Entry<K, V> {
     pub(crate) mark: Mark,
 }
 
+impl<K, V> Marked for Entry<K, V> {
+    fn set_written(&mut self, is_written: bool) {
+        self.mark.set_written(is_written);
+    }
+}
+
 /// When an entry has changed, and whether it is written.
 ///
 /// ```text
 /// bit 31 .. 2   the epoch of its last change
 /// bit 1         whether it was there when a snapshot was begun, as far as is known: a change in a later epoch finds out
-/// bit 0         the parity: unlike that of its shard, the running snapshot has come to it
+/// bit 0         whether the running snapshot has come to it; it counts if the marks of its shard say so
 /// ```
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Mark(u32);
@@ -27,10 +33,8 @@ impl Mark {
     pub(crate) const EPOCH_MAX: u32 = u32::MAX >> 2;
 
     /// The mark of an entry that is new in its shard.
-    pub(crate) fn new(epoch: u32, is_known: bool, shard: &Marks) -> Self {
-        // The running snapshot has no need of it.
-        let parity = shard.parity ^ shard.is_mixed;
-        Self(epoch << 2 | u32::from(is_known) << 1 | u32::from(parity))
+    pub(crate) fn new(epoch: u32, is_known: bool) -> Self {
+        Self(epoch << 2 | u32::from(is_known) << 1)
     }
 
     #[inline]
@@ -42,7 +46,7 @@ impl Mark {
         self.0 & 2 != 0
     }
 
-    pub(crate) fn parity(self) -> bool {
+    pub(crate) fn is_written(self) -> bool {
         self.0 & 1 != 0
     }
 
@@ -51,8 +55,8 @@ impl Mark {
         self.0 = epoch << 2 | 2 | (self.0 & 1);
     }
 
-    pub(crate) fn set_parity(&mut self, parity: bool) {
-        self.0 = self.0 & !1 | u32::from(parity);
+    pub(crate) fn set_written(&mut self, is_written: bool) {
+        self.0 = self.0 & !1 | u32::from(is_written);
     }
 
     /// Epochs begin anew.

@@ -3,9 +3,11 @@
 use std::ops::Range;
 use std::slice;
 
+use hashbrown::hash_table;
 use levada_core::Key;
 
-use crate::shards::{Marks, Shard, Shards};
+use crate::marks::Beside;
+use crate::shards::{Shard, Shards};
 use crate::table::changed;
 use crate::table::entry::Entry;
 use crate::table::saver::Saver;
@@ -13,10 +15,7 @@ use crate::table::saver::Saver;
 pub(crate) struct IterMut<'a, K, V> {
     shards: slice::IterMut<'a, Shard<Entry<K, V>>>,
     /// What is left of a shard.
-    entries: Option<(
-        hashbrown::hash_table::IterMut<'a, Entry<K, V>>,
-        &'a mut Marks,
-    )>,
+    entries: Option<(hash_table::IterMut<'a, Entry<K, V>>, Beside<'a>)>,
     saver: &'a mut Saver<K, V>,
     /// The key groups that are shown.
     groups: Range<u16>,
@@ -42,14 +41,22 @@ impl<'a, K: Key, V> Iterator for IterMut<'a, K, V> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            if let Some((entries, marks)) = &mut self.entries
+            if let Some((entries, beside)) = &mut self.entries
                 && let Some(entry) = entries.find(|entry| self.groups.contains(&entry.group.0))
             {
-                changed(self.saver, (&mut *entry, marks));
+                changed(self.saver, (&mut *entry, beside.again()));
                 return Some((&entry.key, &mut entry.value));
             }
-            let Shard { table, marks } = self.shards.next()?;
-            self.entries = Some((table.iter_mut(), marks));
+            let shard = self.shards.next()?;
+            shard.mark_entries();
+            shard.changed.set_all();
+            let beside = Beside {
+                marks: &mut shard.marks,
+                changed: &mut shard.changed,
+                // Which one it is does not matter: all are marked.
+                bucket: 0,
+            };
+            self.entries = Some((shard.table.iter_mut(), beside));
         }
     }
 }

@@ -10,8 +10,9 @@
 //! of its epoch has nothing to do but compare. The first one writes the entry as it was, if the running snapshot needs it
 //! and has not come to it. What has been removed stays behind as a key and an epoch, until no snapshot can ask for it.
 //!
-//! The snapshot goes through the table shard by shard. Of a shard in which entries have moved it begins again; what it has
-//! come to bears another parity than the shard and is passed over.
+//! The snapshot goes through the table shard by shard, and of changes only to the buckets that are marked as changed. As long
+//! as entries stay in their places, those before its own are those that it has come to. Before they move, each is told
+//! whether it is one of them; then the shard is begun again, and what the snapshot has come to is passed over.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -22,10 +23,12 @@ use levada_core::codec::{self, CodecError};
 use levada_core::{Key, KeyGroup, fault};
 
 use crate::error::StateError;
+use crate::marks::{Beside, Marks};
 use crate::memory::scaled;
 use crate::saving::{RowKind, Rows, Saving};
-use crate::shards::{Marks, Place, Shard, Shards};
+use crate::shards::{Shard, Shards};
 use crate::table::entry::{Entry, Mark};
+use crate::table::pass::{Pass, is_wanted, pass_over};
 
 /// Writes an entry behind the table's number.
 pub(crate) type Write<K, V> = fn(&Entry<K, V>, &mut Vec<u8>) -> Result<(), CodecError>;
@@ -67,17 +70,6 @@ struct Running<K, V> {
     failed: Option<StateError>,
 }
 
-/// How far a snapshot has come.
-struct Pass {
-    kind: RowKind,
-    shard: usize,
-    bucket: usize,
-    /// That of the shard when it was begun; none if it has not been.
-    layout: Option<u32>,
-    /// What has last changed before this epoch is not needed any more.
-    horizon: u32,
-}
-
 /// The most buckets that are looked at in one go.
 const BUCKETS_PER_SLICE: usize = 1 << 15;
 
@@ -114,10 +106,18 @@ impl<K: Key, V> Saver<K, V> {
     /// An entry is about to change for the first time in this epoch.
     #[cold]
     #[inline(never)]
-    pub(crate) fn touch(&mut self, entry: &mut Entry<K, V>, marks: &mut Marks) {
-        self.write_before(entry, marks);
+    pub(crate) fn touch(&mut self, entry: &mut Entry<K, V>, beside: Beside<'_>) {
+        let Beside {
+            marks,
+            changed,
+            bucket,
+        } = beside;
+        self.write_before(entry, marks, bucket);
         entry.mark.change(self.epoch);
         marks.changed = self.epoch;
+        if !fault!("change-unmarked") {
+            changed.set(bucket);
+        }
         self.changes += 1;
     }
 
@@ -129,14 +129,20 @@ impl<K: Key, V> Saver<K, V> {
             marks.changed = self.epoch;
             self.changes += 1;
         }
-        Mark::new(self.epoch, was_removed, marks)
+        Mark::new(self.epoch, was_removed)
     }
 
-    /// An entry has been taken out of a shard with these marks, and `left` are left.
+    /// An entry has been taken out of a bucket of a shard with these marks, and `left` are left.
     #[inline]
-    pub(crate) fn remove(&mut self, entry: &Entry<K, V>, marks: Marks, left: usize) {
+    pub(crate) fn remove(
+        &mut self,
+        entry: &Entry<K, V>,
+        marks: &Marks,
+        bucket: usize,
+        left: usize,
+    ) {
         if self.epoch > 0 {
-            self.note_removal(entry, marks, left);
+            self.note_removal(entry, marks, bucket, left);
         }
     }
 
@@ -229,10 +235,12 @@ impl<K: Key, V> Saver<K, V> {
         let mut left = BUCKETS_PER_SLICE;
         let (epoch, base, write) = (self.epoch, running.base, running.write);
         let number = self.number;
+        // Nobody will ask for changes from before the first snapshot that is remembered.
+        let oldest = self.begun.front().map_or(0, |begun| begun.epoch);
         let is_done = running.entries.go_on(
             entries,
-            epoch,
-            base,
+            base..epoch,
+            oldest,
             |entry, bytes| {
                 put_number(number, bytes);
                 write(entry, bytes)
@@ -248,8 +256,8 @@ impl<K: Key, V> Saver<K, V> {
         if let Some(removed) = self.removed.as_deref_mut() {
             let is_done = running.removed.go_on(
                 removed,
-                epoch,
-                base,
+                base..epoch,
+                oldest,
                 |entry, bytes| {
                     put_number(number, bytes);
                     codec::encode(&entry.key, bytes)
@@ -286,11 +294,12 @@ impl<K: Key, V> Saver<K, V> {
     }
 
     /// Writes an entry as it is, if the running snapshot needs it and has not come to it.
-    fn write_before(&mut self, entry: &Entry<K, V>, marks: &Marks) {
+    fn write_before(&mut self, entry: &Entry<K, V>, marks: &Marks, bucket: usize) {
         let Some(running) = &mut self.running else {
             return;
         };
-        if is_wanted(entry.mark, marks, running.base, self.epoch) && !fault!("changed-unwritten") {
+        let is_wanted = is_wanted(entry.mark, marks, bucket, running.base, self.epoch);
+        if is_wanted && !fault!("changed-unwritten") {
             let (number, write) = (self.number, running.write);
             running.write_row(entry.group, RowKind::Put, |bytes| {
                 put_number(number, bytes);
@@ -301,8 +310,8 @@ impl<K: Key, V> Saver<K, V> {
 
     #[cold]
     #[inline(never)]
-    fn note_removal(&mut self, entry: &Entry<K, V>, marks: Marks, left: usize) {
-        self.write_before(entry, &marks);
+    fn note_removal(&mut self, entry: &Entry<K, V>, marks: &Marks, bucket: usize, left: usize) {
+        self.write_before(entry, marks, bucket);
         self.changes += 1;
         let was_there = entry.mark.is_known() || entry.mark.epoch() != self.epoch;
         if !was_there || self.epoch < self.known_since || fault!("tombstone-dropped") {
@@ -323,7 +332,7 @@ impl<K: Key, V> Saver<K, V> {
                     key: key.clone(),
                     value: (),
                     group: entry.group,
-                    mark: Mark::new(epoch, true, marks),
+                    mark: Mark::new(epoch, true),
                 })
             },
             |other| hasher.hash_one(&other.key),
@@ -347,7 +356,13 @@ impl<K: Key, V> Saver<K, V> {
         // The whole of a table does not say what is not in it.
         if let Some(running) = &mut self.running
             && running.base > 0
-            && is_wanted(entry.mark, marks, running.base, self.epoch)
+            && is_wanted(
+                entry.mark,
+                marks,
+                place.bucket as usize,
+                running.base,
+                self.epoch,
+            )
         {
             let number = self.number;
             running.write_row(entry.group, RowKind::Delete, |bytes| {
@@ -360,7 +375,7 @@ impl<K: Key, V> Saver<K, V> {
 
     /// Epochs begin anew, and no change is known.
     fn restart(&mut self, entries: &mut Shards<Entry<K, V>>) {
-        for Shard { table, marks } in entries.shards_mut() {
+        for Shard { table, marks, .. } in entries.shards_mut() {
             *marks = Marks {
                 changed: 0,
                 scanned: 0,
@@ -387,100 +402,9 @@ impl<K, V> Running<K, V> {
     }
 }
 
-impl Pass {
-    fn new(kind: RowKind, horizon: u32) -> Self {
-        Self {
-            kind,
-            shard: 0,
-            bucket: 0,
-            layout: None,
-            horizon,
-        }
-    }
-
-    /// Goes on through entries, as far as there is room and `left` allows; true at their end.
-    fn go_on<K, V>(
-        &mut self,
-        entries: &mut Shards<Entry<K, V>>,
-        epoch: u32,
-        base: u32,
-        write: impl Fn(&Entry<K, V>, &mut Vec<u8>) -> Result<(), CodecError>,
-        rows: &mut Rows,
-        left: &mut usize,
-    ) -> Result<bool, StateError> {
-        while let Some((marks, buckets)) = entries.marks(self.shard) {
-            let is_unchanged = marks.changed < base && self.horizon == 0;
-            if marks.scanned == epoch || is_unchanged {
-                marks.scanned = epoch;
-                self.next_shard();
-                continue;
-            }
-            if self.layout != Some(marks.layout) {
-                self.layout = Some(marks.layout);
-                self.bucket = 0;
-            }
-            marks.is_mixed = true;
-            let parity = marks.parity;
-            while self.bucket < buckets {
-                if rows.is_full() || *left == 0 {
-                    return Ok(false);
-                }
-                *left -= 1;
-                let place = Place {
-                    shard: self.shard as u32,
-                    bucket: self.bucket as u32,
-                };
-                if let Some((entry, _)) = entries.get_mut(place) {
-                    if entry.mark.parity() == parity {
-                        if (base..epoch).contains(&entry.mark.epoch()) {
-                            rows.add(entry.group, self.kind, |bytes| write(entry, bytes))?;
-                        }
-                        entry.mark.set_parity(!parity);
-                    }
-                    if entry.mark.epoch() < self.horizon {
-                        entries.remove(place);
-                    }
-                }
-                self.bucket += 1;
-            }
-            if let Some((marks, _)) = entries.marks(self.shard) {
-                marks.scanned = epoch;
-                marks.parity = !parity;
-                marks.is_mixed = false;
-            }
-            self.next_shard();
-        }
-        Ok(true)
-    }
-
-    fn next_shard(&mut self) {
-        self.shard += 1;
-        self.bucket = 0;
-        self.layout = None;
-    }
-}
-
-/// Whether a snapshot of the changes since `base`, which began `epoch`, has to write an entry that is in a shard with these
-/// marks.
-fn is_wanted(mark: Mark, marks: &Marks, base: u32, epoch: u32) -> bool {
-    let is_written = marks.scanned == epoch || mark.parity() != marks.parity;
-    !is_written && (base..epoch).contains(&mark.epoch())
-}
-
 fn put_number(number: Option<i64>, bytes: &mut Vec<u8>) {
     if let Some(number) = number {
         bytes.extend_from_slice(&number.to_le_bytes());
-    }
-}
-
-/// Ends a way through shards that has been left before its end.
-fn pass_over<K, V>(entries: &mut Shards<Entry<K, V>>) {
-    for Shard { table, marks } in entries.shards_mut() {
-        if marks.is_mixed {
-            marks.is_mixed = false;
-            let entries = table.iter_mut();
-            entries.for_each(|entry| entry.mark.set_parity(marks.parity));
-        }
     }
 }
 
