@@ -19,6 +19,7 @@ mod shards;
 mod snapshot;
 mod table;
 mod timers;
+mod times;
 mod version;
 
 pub use due::DueQueue;

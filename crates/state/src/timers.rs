@@ -1,6 +1,5 @@
 //! Timers: for each key, times at which an operator is to be called.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use levada_core::{Key, KeyGroup, Timestamp};
@@ -10,6 +9,7 @@ use crate::error::StateError;
 use crate::memory::Measuring;
 use crate::saving::{KeyedState, Row, Rows, Saving};
 use crate::table::KeyedTable;
+use crate::times::Times;
 
 /// Times by key: each time once for a key, taken in their order.
 ///
@@ -17,8 +17,7 @@ use crate::table::KeyedTable;
 /// timer that is deleted, or set again after it was, leaves its old entry in that order until its time or until half of the
 /// entries are such.
 pub struct Timers<K> {
-    /// In their order. One key may have very many: the first goes, and the last comes, without that the others move.
-    by_key: KeyedTable<K, VecDeque<Timestamp>>,
+    by_key: KeyedTable<K, Times>,
     due: DueQueue<K>,
     len: usize,
     /// The order must be built from the times of the keys, which have been read.
@@ -65,11 +64,10 @@ impl<K: Key> Timers<K> {
         self.prepare();
         let times = self
             .by_key
-            .get_or_insert(key, || Ok((group()?, VecDeque::new())))?;
-        let Err(place) = times.binary_search(&at) else {
+            .get_or_insert(key, || Ok((group()?, Times::default())))?;
+        if !times.insert(at) {
             return Ok(false);
-        };
-        times.insert(place, at);
+        }
         self.len += 1;
         self.due.add(at, key.clone());
         Ok(true)
@@ -132,7 +130,7 @@ impl<K: Key> Timers<K> {
     /// All timers with the groups of their keys, in no particular order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, KeyGroup, Timestamp)> {
         let keys = self.by_key.iter();
-        keys.flat_map(|(key, times, group)| times.iter().map(move |at| (key, group, *at)))
+        keys.flat_map(|(key, times, group)| times.iter().map(move |at| (key, group, at)))
     }
 
     fn remove(&mut self, key: &K, at: Timestamp) -> bool {
@@ -140,10 +138,9 @@ impl<K: Key> Timers<K> {
             return false;
         };
         let times = self.by_key.value_mut(place);
-        let Ok(found) = times.binary_search(&at) else {
+        if !times.remove(at) {
             return false;
-        };
-        times.remove(found);
+        }
         if times.is_empty() {
             self.by_key.remove(key);
         }
@@ -165,8 +162,8 @@ impl<K: Key> Timers<K> {
         self.len = 0;
         for (key, times, _) in self.by_key.iter() {
             self.len += times.len();
-            for at in times {
-                self.due.add(*at, key.clone());
+            for at in times.iter() {
+                self.due.add(at, key.clone());
             }
         }
     }
