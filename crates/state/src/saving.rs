@@ -42,12 +42,22 @@ impl RowKind {
     }
 }
 
+/// Slices that may be longer than this grow as they are written.
+const ROOM_MAX: usize = 1 << 20;
+
+/// What a row takes, about.
+const ROW_BYTES: usize = 40;
+
+/// Room for the row with which a slice ends.
+const LAST_ROW_BYTES: usize = 1 << 10;
+
 /// Rows of key groups in any order, up to the end of a slice.
 ///
 /// A row is its group (u16), its part (u16), its kind (u8), its length (u32) and its bytes.
 #[derive(Debug, Default)]
 pub struct Rows {
     bytes: Vec<u8>,
+    count: u64,
     part: u16,
     /// The bytes at which the slice ends.
     full_at: usize,
@@ -62,8 +72,19 @@ impl Rows {
     pub fn with_room(bytes: usize) -> Self {
         Self {
             bytes: Vec::new(),
+            count: 0,
             part: 0,
             full_at: bytes,
+        }
+    }
+
+    /// Makes room for about so many rows at once, if there are none yet, but for no more than the slice takes.
+    pub(crate) fn expect(&mut self, rows: u64) {
+        if self.bytes.is_empty() && self.full_at <= ROOM_MAX {
+            let room = usize::try_from(rows).map_or(self.full_at, |rows| {
+                rows.saturating_mul(ROW_BYTES).min(self.full_at)
+            });
+            self.bytes.reserve(room + LAST_ROW_BYTES);
         }
     }
 
@@ -108,6 +129,7 @@ impl Rows {
             Ok(length) => {
                 self.bytes[begin + 5..begin + Self::HEADER_BYTES]
                     .copy_from_slice(&length.to_le_bytes());
+                self.count += 1;
                 Ok(())
             }
             Err(error) => {
@@ -119,6 +141,7 @@ impl Rows {
 
     /// Adds rows that were written elsewhere, by [`Rows::add`] for the same part.
     pub fn append(&mut self, rows: &mut Self) {
+        self.count += std::mem::take(&mut rows.count);
         if self.bytes.is_empty() {
             std::mem::swap(&mut self.bytes, &mut rows.bytes);
         } else {
@@ -145,8 +168,15 @@ impl Rows {
         self.bytes.capacity() as u64
     }
 
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Takes the rows out.
     pub fn take(&mut self) -> Vec<u8> {
+        self.count = 0;
         std::mem::take(&mut self.bytes)
     }
 }

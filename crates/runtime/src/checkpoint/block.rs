@@ -19,7 +19,7 @@ pub(crate) struct Block {
     pub(crate) from: u32,
     pub(crate) to: u32,
     pub(crate) payload: Vec<u8>,
-    /// Records in it, if it was in flight.
+    /// Records in it, if it was in flight, or rows of keyed state.
     pub(crate) records: u64,
 }
 

@@ -72,20 +72,30 @@ struct Out<'a> {
 
 impl Out<'_> {
     fn send(&mut self, kind: BlockKind, name: &str, from: usize, to: usize, payload: Vec<u8>) {
-        let block = Block {
+        self.block(Block {
             kind,
             name: Arc::from(name),
             from: number(from),
             to: number(to),
             payload,
             records: 0,
-        };
+        });
+    }
+
+    fn block(&mut self, block: Block) {
         self.saved.bytes += self.outlet.send(self.checkpoint, block);
     }
 
     fn rows(&mut self, operator: &Origin, mut rows: Rows) {
         if !rows.bytes().is_empty() {
-            self.send(BlockKind::Keyed, operator.name(), 0, 0, rows.take());
+            self.block(Block {
+                kind: BlockKind::Keyed,
+                name: Arc::from(operator.name()),
+                from: 0,
+                to: 0,
+                records: rows.count(),
+                payload: rows.take(),
+            });
         }
     }
 

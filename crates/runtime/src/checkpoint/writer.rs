@@ -13,7 +13,6 @@ use levada_checkpoint::{
 };
 use levada_core::disk::Disk;
 use levada_core::{Clock, Moment};
-use levada_state::rows_in;
 
 use crate::checkpoint::block::{Block, Load, ToWriter};
 use crate::task::Report;
@@ -243,18 +242,17 @@ impl CheckpointWriter {
 
 impl Counts {
     fn count(&mut self, block: &Block) {
-        match block.kind {
-            BlockKind::Keyed => {
-                let (rows, bytes) = self.keyed.entry(block.name.to_string()).or_default();
-                *rows += rows_in(&block.payload).count() as u64;
-                *bytes += block.payload.len() as u64;
-            }
-            BlockKind::Channel => {
-                let (records, bytes) = self.in_flight.entry(block.name.to_string()).or_default();
-                *records += block.records;
-                *bytes += block.payload.len() as u64;
-            }
-            _ => {}
+        let of_kind = match block.kind {
+            BlockKind::Keyed => &mut self.keyed,
+            BlockKind::Channel => &mut self.in_flight,
+            _ => return,
+        };
+        if !of_kind.contains_key(&*block.name) {
+            of_kind.insert(block.name.to_string(), (0, 0));
+        }
+        if let Some((records, bytes)) = of_kind.get_mut(&*block.name) {
+            *records += block.records;
+            *bytes += block.payload.len() as u64;
         }
     }
 
