@@ -24,6 +24,9 @@ pub(crate) struct Pass {
 /// So many that are passed over, since they are not marked, count as one that is looked at.
 const UNMARKED_BUCKETS: usize = 1 << 10;
 
+/// So many entries are looked at one right after the other: their ways from memory are waited for together.
+const AHEAD: usize = 16;
+
 impl Pass {
     pub(crate) fn new(kind: RowKind, horizon: u32) -> Self {
         Self {
@@ -90,43 +93,51 @@ impl Pass {
         let looks_at_all = wanted.start == 0 || self.horizon > 0;
         let buckets = table.num_buckets();
         while self.bucket < buckets {
-            if rows.is_full() || *left == 0 {
-                return Ok(false);
-            }
-            let bucket = if looks_at_all {
-                self.bucket
-            } else {
-                changed
-                    .next(self.bucket)
-                    .map_or(buckets, |next| next.min(buckets))
-            };
-            *left = left.saturating_sub(1 + (bucket - self.bucket) / UNMARKED_BUCKETS);
-            self.bucket = bucket;
-            if bucket == buckets {
-                break;
-            }
-            match table.get_bucket_mut(bucket) {
-                Some(entry) => {
-                    let epoch = entry.mark.epoch();
-                    let is_written = marks.by_entry && entry.mark.is_written();
-                    if !is_written && wanted.contains(&epoch) {
-                        rows.add(entry.group, self.kind, |bytes| write(entry, bytes))?;
-                    }
-                    if marks.by_entry {
-                        entry.mark.set_written(true);
-                    }
-                    if epoch < oldest {
-                        changed.clear(bucket);
-                    }
-                    if epoch < self.horizon
-                        && let Ok(found) = table.get_bucket_entry(bucket)
-                    {
-                        found.remove();
-                    }
+            let mut ahead = [(buckets, None); AHEAD];
+            let mut next = self.bucket;
+            for place in &mut ahead {
+                if !looks_at_all {
+                    next = changed.next(next).map_or(buckets, |next| next.min(buckets));
                 }
-                None => changed.clear(bucket),
+                if next == buckets {
+                    break;
+                }
+                *place = (next, table.get_bucket(next).map(|entry| entry.mark));
+                next += 1;
             }
-            self.bucket += 1;
+            *left = left.saturating_sub((next - self.bucket) / UNMARKED_BUCKETS);
+            for (bucket, mark) in ahead.into_iter().filter(|(bucket, _)| *bucket < buckets) {
+                if rows.is_full() || *left == 0 {
+                    self.bucket = bucket;
+                    return Ok(false);
+                }
+                *left -= 1;
+                let Some(mark) = mark else {
+                    changed.clear(bucket);
+                    continue;
+                };
+                let is_written = marks.by_entry && mark.is_written();
+                if !is_written
+                    && wanted.contains(&mark.epoch())
+                    && let Some(entry) = table.get_bucket(bucket)
+                {
+                    rows.add(entry.group, self.kind, |bytes| write(entry, bytes))?;
+                }
+                if marks.by_entry
+                    && let Some(entry) = table.get_bucket_mut(bucket)
+                {
+                    entry.mark.set_written(true);
+                }
+                if mark.epoch() < oldest {
+                    changed.clear(bucket);
+                }
+                if mark.epoch() < self.horizon
+                    && let Ok(found) = table.get_bucket_entry(bucket)
+                {
+                    found.remove();
+                }
+            }
+            self.bucket = next;
         }
         Ok(true)
     }
