@@ -14,7 +14,7 @@ use levada_core::disk::{self, Disk, Kind, Lock};
 use levada_core::fault;
 use levada_core::sync::Mutex;
 
-use crate::archive::Archive;
+use crate::archive::{Archive, Found};
 use crate::data_file::DataFile;
 use crate::error::CheckpointError;
 use crate::manifest::{CheckpointKind, FileEntry, Manifest};
@@ -164,7 +164,7 @@ impl Directory {
             }
         }
         let newest = found.first().map_or(0, |found| found.number);
-        let mut unneeded = self.unreferenced()?;
+        let mut unneeded = self.unreferenced(&found)?;
         unneeded.retain(|(_, number)| *number <= newest);
         if !unneeded.is_empty() {
             // Before the files: a manifest that comes back must find them.
@@ -213,7 +213,7 @@ impl Directory {
         // What was made and removed by a job that was killed may not be durable. What is read now counts, so it must be;
         // and a manifest that comes back must find its files.
         opened.sync()?;
-        for (path, _) in opened.unreferenced()? {
+        for (path, _) in opened.unreferenced(&[])? {
             opened.remove(&path)?;
         }
         Ok(opened)
@@ -282,8 +282,8 @@ impl Directory {
         }
     }
 
-    /// The data files that no manifest needs, with their numbers.
-    fn unreferenced(&self) -> Result<Vec<(PathBuf, u64)>, CheckpointError> {
+    /// The data files that no manifest needs, with their numbers. Of manifests, those that have just been read are not read again.
+    fn unreferenced(&self, read: &[Found]) -> Result<Vec<(PathBuf, u64)>, CheckpointError> {
         let mut needed = BTreeSet::new();
         // A manifest that cannot be read may need any file that is not newer.
         let mut unknown = None;
@@ -292,11 +292,17 @@ impl Directory {
             let Name::Manifest { number } = *name else {
                 continue;
             };
+            let known = read.iter().find(|found| found.number == number);
+            let mut need = |manifest: &Manifest| {
+                let files = manifest.files.iter();
+                needed.extend(files.map(|file| self.path(&file.name)));
+            };
+            if let Some(manifest) = known.and_then(|found| found.manifest.as_ref().ok()) {
+                need(manifest);
+                continue;
+            }
             match Manifest::read(&**self.disk(), path) {
-                Ok(manifest) => {
-                    let files = manifest.files.iter();
-                    needed.extend(files.map(|file| self.path(&file.name)));
-                }
+                Ok(manifest) => need(&manifest),
                 Err(_) => unknown = unknown.max(Some(number)),
             }
         }
