@@ -1,6 +1,7 @@
 //! Reading blocks, and looking at every byte of them.
 
 use std::io;
+use std::ops::Range;
 use std::path::PathBuf;
 
 use crc32fast::Hasher;
@@ -29,7 +30,6 @@ pub struct Place {
 pub struct BlockFile {
     path: PathBuf,
     file: Box<dyn ReadAt>,
-    buffer: Vec<u8>,
 }
 
 impl Place {
@@ -45,22 +45,21 @@ impl BlockFile {
         let file = disk
             .open(&path)
             .map_err(CheckpointError::file("read", &path))?;
-        Ok(Self {
-            path,
-            file,
-            buffer: Vec::new(),
-        })
+        Ok(Self { path, file })
     }
 
-    /// The payload of the block that was in this place.
+    /// Appends the block that was in this place to `bytes`, and returns where in them its payload is.
     ///
     /// # Errors
     /// If it is not there any more.
-    pub fn payload(&mut self, place: Place) -> Result<&[u8], CheckpointError> {
-        if self.buffer.len() < place.bytes {
-            self.buffer.resize(place.bytes, 0);
-        }
-        let bytes = &mut self.buffer[..place.bytes];
+    pub fn read(
+        &mut self,
+        place: Place,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Range<usize>, CheckpointError> {
+        let begin = bytes.len();
+        bytes.resize(begin + place.bytes, 0);
+        let bytes = &mut bytes[begin..];
         let mut end = 0;
         while end < bytes.len() {
             let read = self
@@ -73,6 +72,7 @@ impl BlockFile {
             end += read;
         }
         let payload = block::payload(&bytes[..end]);
+        let payload = payload.map(|payload| begin + end - payload.len()..begin + end);
         payload.ok_or_else(|| CheckpointError::Damaged {
             path: self.path.clone(),
             offset: place.offset,

@@ -7,6 +7,7 @@
 mod due;
 mod error;
 mod group_clock;
+mod hands;
 mod marks;
 mod memory;
 mod parts;
@@ -25,6 +26,7 @@ mod version;
 pub use due::DueQueue;
 pub use error::StateError;
 pub use group_clock::GroupClock;
+pub use hands::{Alone, Hands, Piece};
 pub use memory::Measuring;
 pub use parts::Parts;
 pub use reader::{ValueReader, read_list};

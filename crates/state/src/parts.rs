@@ -5,6 +5,7 @@ use std::ops::Range;
 use levada_core::codec::CodecError;
 
 use crate::error::StateError;
+use crate::hands::Hands;
 use crate::memory::Measuring;
 use crate::saving::{KeyedState, Row, Rows, Saving};
 
@@ -48,6 +49,18 @@ impl KeyedState for Parts<'_, '_> {
                 Err(StateError::new(row.group, damaged))
             }
         }
+    }
+
+    fn read_all(&mut self, rows: &[Row<'_>], hands: &dyn Hands) -> Result<(), StateError> {
+        let mut of_parts = vec![Vec::new(); self.0.len()];
+        for row in rows {
+            match of_parts.get_mut(usize::from(row.part)) {
+                Some(of_part) => of_part.push(Row { part: 0, ..*row }),
+                None => self.read(row)?,
+            }
+        }
+        let mut parts = self.0.iter_mut().zip(of_parts);
+        parts.try_for_each(|(part, rows)| part.read_all(&rows, hands))
     }
 
     fn memory(&mut self, measuring: &mut Measuring) -> u64 {

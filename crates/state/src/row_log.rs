@@ -11,7 +11,8 @@ use crate::saving::{KeyedState, Row, RowKind, Rows, rows_in};
 /// their part and group has made void.
 ///
 /// It knows chunks of rows by `C`, which says where their bytes are; so they need not be kept in memory. Whoever restores a
-/// state takes the [`steps`](RowLog::steps), gets the bytes of the chunk of each, and hands them to [`read`](RowLog::read).
+/// state takes the [`steps`](RowLog::steps), gets the bytes of the chunk of each, [finds](RowLog::find) the rows in them, and hands
+/// these to the state.
 #[derive(Clone, Debug)]
 pub struct RowLog<C> {
     /// With the groups between the least and the greatest that has rows in it.
@@ -167,36 +168,36 @@ impl<C> RowLog<C> {
         })
     }
 
-    /// Reads what counts of a chunk and is of the groups that a state owns.
+    /// Finds the rows of a chunk that count and are of the groups that a state owns.
     ///
     /// # Errors
-    /// If a row is none of this state.
-    pub fn read(
+    /// If the bytes are no rows.
+    pub fn find<'a>(
         &self,
         step: RowStep,
-        bytes: &[u8],
-        state: &mut dyn KeyedState,
+        bytes: &'a [u8],
+        owned: &Range<u16>,
+        rows: &mut Vec<Row<'a>>,
     ) -> Result<(), StateError> {
-        let owned = state.owned();
         self.each(step.chunk, bytes, |row| {
             let is_wanted = match step.rows {
                 StepRows::All => true,
                 StepRows::OfPart(part) => row.part == part,
                 StepRows::OfOthers(part) => row.part != part,
             };
-            match is_wanted && owned.contains(&row.group.0) {
-                true => state.read(row),
-                false => Ok(()),
+            if is_wanted && owned.contains(&row.group.0) {
+                rows.push(*row);
             }
+            Ok(())
         })
     }
 
     /// Looks at what counts of a chunk.
-    pub(crate) fn each(
+    pub(crate) fn each<'a>(
         &self,
         number: usize,
-        bytes: &[u8],
-        mut take: impl FnMut(&Row<'_>) -> Result<(), StateError>,
+        bytes: &'a [u8],
+        mut take: impl FnMut(&Row<'a>) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
         let mut offset = 0;
         for row in rows_in(bytes) {
@@ -235,6 +236,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::hands::Alone;
 
     /// By part and group.
     type ToldRows = BTreeMap<(u16, u16), Vec<(u8, Vec<u8>)>>;
@@ -377,7 +379,9 @@ mod tests {
                 prop_assert_eq!(expected, most.sum::<usize>(), "part {}", part);
             }
             for (step, bytes) in log.steps(&told) {
-                log.read(step, bytes, &mut told).unwrap();
+                let mut rows = Vec::new();
+                log.find(step, bytes, &owned, &mut rows).unwrap();
+                told.read_all(&rows, &Alone).unwrap();
             }
             if let Some(first) = first_part {
                 let others = told.parts.iter().skip_while(|part| **part == first);

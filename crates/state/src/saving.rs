@@ -7,6 +7,7 @@ use levada_core::codec::CodecError;
 use serde::Serialize;
 
 use crate::error::StateError;
+use crate::hands::Hands;
 use crate::memory::Measuring;
 
 /// What a snapshot wants of a state.
@@ -261,6 +262,16 @@ pub trait KeyedState {
     /// # Errors
     /// If the bytes are no row of this state.
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError>;
+
+    /// Takes rows one after the other, as [`read`](KeyedState::read) does; many at once take less time, and less still with the
+    /// help of others.
+    ///
+    /// # Errors
+    /// As there; it is not known then which of the others have been taken.
+    fn read_all(&mut self, rows: &[Row<'_>], hands: &dyn Hands) -> Result<(), StateError> {
+        let _ = hands;
+        rows.iter().try_for_each(|row| self.read(row))
+    }
 
     /// The bytes that it takes in memory: exactly what tables have allocated, about what their entries own on the heap. Some
     /// of these are measured anew, as many as `measuring` allows.

@@ -9,9 +9,12 @@
 //! When all have been, the next round begins. Which one is divided depends on the number of entries only, so the number
 //! of a hash's shard follows from the number of shards, without a directory.
 
+mod some;
+
 use hashbrown::{HashTable, hash_table};
 
 use crate::marks::{Beside, Changed, Marked, Marks};
+pub(crate) use some::SomeShards;
 
 /// Entries by hash.
 pub(crate) struct Shards<T> {
@@ -62,6 +65,13 @@ const BUCKETS: std::ops::RangeInclusive<usize> = 64..=1 << 14;
 
 /// Shards beyond this are not worth their bits of the hash.
 const SHARDS_MAX: usize = 1 << 24;
+
+/// How the numbers of shards follow from hashes.
+#[derive(Clone, Copy)]
+struct Numbering {
+    shards: usize,
+    mask: usize,
+}
 
 impl<T: Marked> Shards<T> {
     /// The most entries of a shard whose hashes are spread evenly: what its buckets take before there are more of them.
@@ -167,12 +177,8 @@ impl<T: Marked> Shards<T> {
                 let entry = make(marks)?;
                 self.len += 1;
                 let table = absent.into_table();
-                // What has been removed takes room too, until the others are moved: that is growth in place.
                 if table.capacity() == table.len() {
-                    let before = table.allocation_size() + changed.allocated();
-                    grow(table, marks, changed, &hash_of);
-                    let after = table.allocation_size() + changed.allocated();
-                    self.allocated = self.allocated + after - before;
+                    self.allocated += make_room(table, marks, changed, &hash_of);
                 }
                 let inserted = table.insert_unique(hash, entry, hash_of);
                 let bucket = inserted.bucket_index();
@@ -200,10 +206,7 @@ impl<T: Marked> Shards<T> {
         let (table, marks, changed) = (&mut shard.table, &mut shard.marks, &mut shard.changed);
         // Room is made before it is known whether it is wanted.
         if table.capacity() == table.len() {
-            let before = table.allocation_size() + changed.allocated();
-            grow(table, marks, changed, &hash_of);
-            let after = table.allocation_size() + changed.allocated();
-            self.allocated = self.allocated + after - before;
+            self.allocated += make_room(table, marks, changed, &hash_of);
         }
         match table.entry(hash, |entry| is_it(entry, &new), hash_of) {
             hash_table::Entry::Occupied(mut found) => {
@@ -256,9 +259,21 @@ impl<T: Marked> Shards<T> {
         self.shards.iter_mut()
     }
 
-    /// To be called after entries have been taken out of shards.
+    /// To be called after shards have been changed from outside.
     pub(crate) fn count(&mut self) {
         self.len = self.shards.iter().map(|shard| shard.table.len()).sum();
+        self.allocated = self.allocation();
+    }
+
+    /// Whether there is one shard only.
+    #[inline]
+    pub(crate) fn is_one(&self) -> bool {
+        self.mask == 0
+    }
+
+    /// Whether so many entries may come and no shard is divided.
+    pub(crate) fn has_room(&self, entries: usize) -> bool {
+        self.len.saturating_add(entries) <= self.full_at
     }
 
     /// A shard. Whoever takes entries out of it says how many, to [`Shards::lose`].
@@ -341,19 +356,16 @@ impl<T: Marked> Shards<T> {
     }
 
     #[inline]
+    fn numbering(&self) -> Numbering {
+        Numbering {
+            shards: self.shards.len(),
+            mask: self.mask,
+        }
+    }
+
+    #[inline]
     fn shard_of(&self, hash: u64) -> usize {
-        // Most tables are one shard: then the branch lets the processor load it before it knows the hash.
-        if self.mask == 0 {
-            return 0;
-        }
-        // A flat table takes its tags from the seven highest bits and the bucket from the lowest.
-        let shard = (hash >> 32) as usize & self.mask;
-        if shard < self.shards.len() {
-            shard
-        } else {
-            // This one has not been divided in this round.
-            shard & (self.mask >> 1)
-        }
+        self.numbering().of(hash)
     }
 
     /// Divides the next shard in two.
@@ -437,19 +449,40 @@ fn mark_entries<T: Marked>(table: &mut HashTable<T>, marks: &mut Marks) {
     }
 }
 
-/// Makes room for an entry; the others move.
+impl Numbering {
+    #[inline]
+    fn of(self, hash: u64) -> usize {
+        // Most tables are one shard: then the branch lets the processor load it before it knows the hash.
+        if self.mask == 0 {
+            return 0;
+        }
+        // A flat table takes its tags from the seven highest bits and the bucket from the lowest.
+        let shard = (hash >> 32) as usize & self.mask;
+        if shard < self.shards {
+            shard
+        } else {
+            // This one has not been divided in this round.
+            shard & (self.mask >> 1)
+        }
+    }
+}
+
+/// Makes room for an entry where there is none, and returns how many bytes that has taken; the others move. What has been removed
+/// takes room too, until then: that is growth in place.
 #[cold]
 #[inline(never)]
-fn grow<T: Marked>(
+fn make_room<T: Marked>(
     table: &mut HashTable<T>,
     marks: &mut Marks,
     changed: &mut Changed,
-    hash_of: impl Fn(&T) -> u64,
-) {
+    hash_of: &impl Fn(&T) -> u64,
+) -> usize {
     mark_entries(table, marks);
     marks.layout = marks.layout.wrapping_add(1);
+    let before = table.allocation_size() + changed.allocated();
     table.reserve(1, hash_of);
     *changed = changed_in(table, marks);
+    table.allocation_size() + changed.allocated() - before
 }
 
 /// Where entries may have changed that have moved.
@@ -475,106 +508,4 @@ fn beside<'a>(marks: &'a mut Marks, changed: &'a mut Changed, bucket: usize) -> 
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-
-    const MAX: usize = Shards::<u64>::ENTRIES_MAX;
-
-    impl Marked for u64 {
-        fn set_written(&mut self, _: bool) {}
-    }
-
-    fn hash(n: &u64) -> u64 {
-        n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(32)
-            ^ n.wrapping_mul(0xd6e8_feb8_6659_fd93)
-    }
-
-    /// However many are expected, and however many come.
-    #[test]
-    fn room_that_was_made_changes_nothing_else() {
-        for expected in [0, 1, MAX / 2, MAX, MAX + 1, 5 * MAX / 2, 3 * MAX, 4 * MAX] {
-            for come in [0, MAX / 3, 2 * MAX, 5 * MAX] {
-                let mut shards = Shards::new();
-                shards.reserve(expected);
-                let made = shards.shards.len();
-                assert_eq!(shards.allocated, shards.allocation());
-                for i in 0..come as u64 {
-                    match i % 2 {
-                        0 => put(&mut shards, i),
-                        _ => assert_eq!(insert(&mut shards, i, hash), i),
-                    }
-                }
-                assert_eq!(shards.len(), come);
-                assert_eq!(shards.allocated, shards.allocation());
-                for i in 0..come as u64 {
-                    let place = shards.find(hash(&i), |other| *other == i);
-                    assert_eq!(place.and_then(|place| shards.get(place)), Some(&i));
-                }
-                if come <= expected {
-                    assert_eq!(shards.shards.len(), made, "{expected}: nothing is divided");
-                }
-                shards.reserve(100 * MAX);
-                assert_eq!(shards.iter().count(), come);
-            }
-        }
-    }
-
-    fn put(shards: &mut Shards<u64>, n: u64) {
-        shards.put(
-            hash(&n),
-            n,
-            |other, n| other == n,
-            |_, _, _| panic!("{n} is new"),
-            |_, n| n,
-            hash,
-        );
-    }
-
-    fn insert(shards: &mut Shards<u64>, n: u64, hash: impl Fn(&u64) -> u64) -> u64 {
-        let made = shards.get_or_insert(hash(&n), |other| *other == n, |_| Ok::<_, ()>(n), &hash);
-        *made.unwrap().0
-    }
-
-    #[test]
-    fn a_table_of_many_shards_keeps_every_entry() {
-        let mut shards = Shards::new();
-        let n = 20 * MAX as u64;
-        for i in 0..n {
-            assert_eq!(insert(&mut shards, i, hash), i);
-            let most = shards.shards.iter().map(|shard| shard.table.len()).max();
-            // They are as even as the hash is.
-            assert!(most < Some(MAX + MAX / 8), "{most:?} after {i}");
-        }
-        assert!(shards.shards.len() >= 20, "{} shards", shards.shards.len());
-        assert_eq!(shards.allocated, shards.allocation());
-        for i in 0..n {
-            let place = shards.find(hash(&i), |other| *other == i);
-            assert_eq!(place.and_then(|place| shards.get(place)), Some(&i));
-        }
-        for i in (0..n).step_by(3) {
-            let place = shards.find(hash(&i), |other| *other == i).unwrap();
-            assert_eq!(shards.remove(place).map(|(i, _)| i), Some(i));
-        }
-        assert_eq!(shards.iter().count(), shards.len());
-        let mut cursor = Cursor::default();
-        let mut taken = BTreeSet::new();
-        while let Some((i, ..)) = shards.take_next(&mut cursor) {
-            assert!(taken.insert(i), "{i} is taken once");
-        }
-        assert_eq!(shards.len(), 0);
-        assert!(taken.iter().copied().eq((0..n).filter(|i| i % 3 != 0)));
-    }
-
-    #[test]
-    fn entries_that_cannot_be_told_apart_by_hash_are_kept_too() {
-        let mut shards = Shards::new();
-        let n = MAX as u64 + 10;
-        for i in 0..n {
-            assert_eq!(insert(&mut shards, i, |_| 7), i);
-        }
-        assert_eq!(shards.iter().count() as u64, n);
-        assert!(shards.shards.len() <= 4);
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use levada_core::KeyGroup;
 
 use crate::error::StateError;
+use crate::hands::Alone;
 use crate::row_log::RowLog;
 use crate::saving::{KeyedState, Rows, Saving};
 
@@ -91,7 +92,9 @@ impl Snapshot {
         };
         log.reserve(state);
         for (step, rows) in log.steps(state) {
-            log.read(step, rows, state)?;
+            let mut found = Vec::new();
+            log.find(step, rows, &state.owned(), &mut found)?;
+            state.read_all(&found, &Alone)?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The table of a keyed operator.
 
 mod entry;
+mod filling;
 mod iter_mut;
 mod measure;
 mod pass;
@@ -16,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::StateError;
+use crate::hands::Hands;
 use crate::marks::Beside;
 use crate::memory::{Measuring, Sample};
 use crate::reader::ValueReader;
@@ -59,6 +61,8 @@ pub struct KeyedTable<K, V> {
     sample: Box<Sample>,
     /// An entry that was used lately, by its hash and by its place: what is used very often comes to be large.
     used: (u64, Place),
+    /// Whether a snapshot has ever been begun: until then changes are nobody's concern.
+    has_begun_any: bool,
 }
 
 impl<K: Key, V> KeyedTable<K, V> {
@@ -74,6 +78,7 @@ impl<K: Key, V> KeyedTable<K, V> {
             reader: ValueReader::default(),
             sample: Box::default(),
             used: (0, Place::FIRST),
+            has_begun_any: false,
         }
     }
 
@@ -181,14 +186,13 @@ impl<K: Key, V> KeyedTable<K, V> {
     }
 
     /// Gives a key a value that was read, in the place of the one that it has.
-    fn put(&mut self, key: K, value: V, group: KeyGroup) {
+    fn put(&mut self, hash: u64, key: K, value: V, group: KeyGroup) {
         assert!(
             self.owned.contains(&group.0),
             "key group {} is another subtask's",
             group.0
         );
         let hasher = &self.hasher;
-        let hash = hasher.hash_one(&key);
         self.entries.put(
             hash,
             (key, value, &mut self.saver),
@@ -359,6 +363,7 @@ impl<K: Key, V: Serialize + DeserializeOwned> KeyedTable<K, V> {
             codec::encode(&entry.key, bytes)?;
             codec::encode(&entry.value, bytes)
         };
+        self.has_begun_any = true;
         self.saver
             .begin(&mut self.entries, saving, write, rows.part())
     }
@@ -385,7 +390,7 @@ fn changed<'a, K: Key, V>(
 }
 
 /// The whole of a group has no bytes: its entries follow. One that is put is key and value, one that is deleted the key.
-impl<K: Key, V: Serialize + DeserializeOwned> KeyedState for KeyedTable<K, V> {
+impl<K: Key, V: Serialize + DeserializeOwned + Send> KeyedState for KeyedTable<K, V> {
     fn owned(&self) -> Range<u16> {
         self.owned.clone()
     }
@@ -408,16 +413,11 @@ impl<K: Key, V: Serialize + DeserializeOwned> KeyedState for KeyedTable<K, V> {
     }
 
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
-        let read = match row.kind {
-            RowKind::Whole => codec::expect_end(row.bytes),
-            RowKind::Put => self.reader.read_keyed(row.bytes).map(|(key, value)| {
-                self.put(key, value, row.group);
-            }),
-            RowKind::Delete => codec::decode(row.bytes).map(|key| {
-                self.remove(&key);
-            }),
-        };
-        read.map_err(|error| StateError::new(row.group, error))
+        self.take(row)
+    }
+
+    fn read_all(&mut self, rows: &[Row<'_>], hands: &dyn Hands) -> Result<(), StateError> {
+        self.fill(rows, hands)
     }
 
     fn memory(&mut self, measuring: &mut Measuring) -> u64 {

@@ -8,7 +8,8 @@ use levada_core::key::KeyError;
 use levada_core::{BoxError, Key, KeyGroup, KeyGroups, Moment, Origin, State, Timestamp};
 use levada_runtime::{Room, StateError, Subtask, Turn, Visitor};
 use levada_state::{
-    KeyedState, KeyedTable, Measuring, Parts, Place, Row, Rows, Saving, StateVersion, ValueReader,
+    Hands, KeyedState, KeyedTable, Measuring, Parts, Place, Row, Rows, Saving, StateVersion,
+    ValueReader,
 };
 
 use crate::process::Timer;
@@ -454,6 +455,11 @@ impl KeyedState for Whole<'_, '_, '_> {
     fn read(&mut self, row: &Row<'_>) -> Result<(), StateError> {
         *self.restored = true;
         self.parts.read(row)
+    }
+
+    fn read_all(&mut self, rows: &[Row<'_>], hands: &dyn Hands) -> Result<(), StateError> {
+        *self.restored |= !rows.is_empty();
+        self.parts.read_all(rows, hands)
     }
 
     fn memory(&mut self, measuring: &mut Measuring) -> u64 {

@@ -6,7 +6,7 @@ use levada_checkpoint::Archive;
 use levada_core::{Origin, Wake};
 use levada_graph::{NodeId, NodeKind, Plan};
 use levada_network::Budget;
-use levada_state::{KeyedState, Row, RowKind, Rows, Saving, StateError, rows_in};
+use levada_state::{Alone, KeyedState, Row, RowKind, Rows, Saving, StateError, rows_in};
 
 use crate::checkpoint::restored::Restored;
 use crate::checkpoint::setup::CheckpointFailure;
@@ -141,7 +141,7 @@ struct Export<'a> {
 impl Visitor for Export<'_> {
     fn keyed(&mut self, operator: &Origin, state: &mut dyn KeyedState) -> Result<(), StateError> {
         let blame = Blame::on(operator);
-        let read = (self.restored).read_keyed(operator.name(), state, &mut |_| Ok(()));
+        let read = (self.restored).read_keyed(operator.name(), state, &Alone, &mut |_| Ok(()));
         blame.lift();
         read?;
         let mut rows = Rows::with_room(usize::MAX);

@@ -10,7 +10,7 @@ use levada_checkpoint::{
 };
 use levada_core::codec::{self, CodecError};
 use levada_core::{BoxError, KeyGroups, Origin};
-use levada_state::{KeyedState, OperatorState, RowLog, Snapshot, StateError};
+use levada_state::{Hands, KeyedState, OperatorState, RowLog, Snapshot, StateError};
 
 use crate::error::{Blame, Failure};
 use crate::push::Visitor;
@@ -44,8 +44,8 @@ pub(crate) struct RestoredSplits<'a> {
     pub(crate) waiting: Option<&'a [u8]>,
 }
 
-/// The least bytes of rows that are read before somebody looks again at what the state takes.
-const BYTES_BETWEEN: usize = 256 << 10;
+/// Bytes of blocks after which their rows are handed on: what threads share is to be worth it, and to stay in a cache.
+const BATCH_BYTES: usize = 2 << 20;
 
 /// Where rows are.
 struct Chunk {
@@ -135,11 +135,12 @@ impl Restored {
         self.state.has_operator_rows(operator)
     }
 
-    /// Reads the groups that an operator is to keep into its state. Calls `watch` now and then.
+    /// Reads the groups that an operator is to keep into its state, with the help of whoever is free. Calls `watch` now and then.
     pub(crate) fn read_keyed(
         &self,
         operator: &str,
         state: &mut dyn KeyedState,
+        hands: &dyn Hands,
         watch: &mut dyn FnMut(&mut dyn KeyedState) -> Result<(), StateError>,
     ) -> Result<(), StateError> {
         let Some(log) = self.keyed.get(operator) else {
@@ -147,9 +148,13 @@ impl Restored {
         };
         log.reserve(state);
         watch(state)?;
-        let (mut read, mut watched_at) = (0, BYTES_BETWEEN);
+        let (mut read, mut watched_at) = (0, 0);
+        let owned = state.owned();
         let mut open: Option<(usize, BlockFile)> = None;
-        for (step, chunk) in log.steps(state) {
+        let (mut bytes, mut pieces) = (Vec::new(), Vec::new());
+        let steps = log.steps(state);
+        let mut steps = steps.into_iter().peekable();
+        while let Some((step, chunk)) = steps.next() {
             let file = match &mut open {
                 Some((place, file)) if *place == chunk.file => file,
                 open => {
@@ -158,12 +163,21 @@ impl Restored {
                     &mut open.insert((chunk.file, file)).1
                 }
             };
-            let rows = file.payload(chunk.place).map_err(StateError::of_operator)?;
-            log.read(step, rows, state)?;
-            read += rows.len();
+            let piece = file.read(chunk.place, &mut bytes);
+            pieces.push((step, piece.map_err(StateError::of_operator)?));
+            if bytes.len() < BATCH_BYTES && steps.peek().is_some() {
+                continue;
+            }
+            let mut rows = Vec::new();
+            for (step, piece) in pieces.drain(..) {
+                log.find(step, &bytes[piece], &owned, &mut rows)?;
+            }
+            state.read_all(&rows, hands)?;
+            read += bytes.len();
+            bytes.clear();
             if read >= watched_at {
                 // The more there is the longer it takes to look at it.
-                watched_at = read + (read / 8).max(BYTES_BETWEEN);
+                watched_at = read + read / 8;
                 watch(state)?;
             }
         }
@@ -249,6 +263,7 @@ impl Restored {
 /// Gives a stage what is its.
 pub(crate) struct Restore<'a> {
     pub(crate) restored: &'a Restored,
+    pub(crate) hands: &'a dyn Hands,
     /// The operator whose state could not be read.
     pub(crate) failed: Option<Origin>,
     pub(crate) weigher: &'a mut Weigher,
@@ -267,7 +282,8 @@ impl Visitor for Restore<'_> {
         };
         // It may be that a closure of the user's turns a value of before into one of now.
         let blame = Blame::on(operator);
-        let read = self.restored.read_keyed(operator.name(), state, &mut watch);
+        let (name, hands) = (operator.name(), self.hands);
+        let read = self.restored.read_keyed(name, state, hands, &mut watch);
         blame.lift();
         read.inspect_err(|_| self.failed = Some(operator.clone()))
     }

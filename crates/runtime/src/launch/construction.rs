@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use levada_core::Origin;
+use levada_state::Hands;
 
 use crate::checkpoint::{Restore, Restored};
 use crate::error::{Failure, guarded};
@@ -10,7 +11,7 @@ use crate::push::Ending;
 use crate::stage::Stage;
 use crate::state_memory::Weigher;
 use crate::task::{Duties, TaskCell};
-use crate::thread;
+use crate::thread::{self, FreeThreads};
 
 /// A stage of one subtask, built.
 pub(super) struct Construction {
@@ -21,9 +22,15 @@ pub(super) struct Construction {
 
 impl Construction {
     /// Gives the stage what it had when the checkpoint was taken.
-    fn restore(&mut self, head: &Origin, restored: &Restored) -> Result<(), Failure> {
+    fn restore(
+        &mut self,
+        head: &Origin,
+        restored: &Restored,
+        hands: &dyn Hands,
+    ) -> Result<(), Failure> {
         let mut restore = Restore {
             restored,
+            hands,
             failed: None,
             weigher: &mut self.weigher,
             failure: None,
@@ -47,13 +54,16 @@ pub(super) fn restore_all(
 ) -> Result<Vec<Construction>, Failure> {
     let origins: Vec<_> = tasks.iter().map(|task| task.head().clone()).collect();
     let (restored, origin) = (Arc::clone(restored), origins.clone());
+    // One that has no task left lends a hand to the others.
+    let hands = FreeThreads::new("levada-restore-hand", threads);
     let done = thread::each(
         "levada-restore",
         threads,
         built,
         move |index, construction: &mut Construction| {
             let head = &origin[index];
-            guarded(head, || construction.restore(head, &restored))
+            let _busy = hands.take();
+            guarded(head, || construction.restore(head, &restored, &hands))
         },
     );
     let (built, results): (Vec<_>, Vec<_>) = done.into_iter().unzip();

@@ -220,8 +220,8 @@ impl<K: Key, A, S> PaneState<K, A, S> {
 impl<K, A, S> PaneState<K, A, S>
 where
     K: Key,
-    A: Clone + Serialize + DeserializeOwned,
-    S: Serialize + DeserializeOwned,
+    A: Clone + Serialize + DeserializeOwned + Send,
+    S: Serialize + DeserializeOwned + Send,
 {
     /// All of it, as it is saved.
     pub(crate) fn visit<R>(&mut self, visit: impl FnOnce(&mut dyn KeyedState) -> R) -> R {
@@ -252,7 +252,7 @@ pub(crate) struct Emitting<K, A> {
 impl<K, A> WholeState for Emitting<K, A>
 where
     K: Key,
-    A: Clone + Serialize + DeserializeOwned,
+    A: Clone + Serialize + DeserializeOwned + Send,
 {
     fn owned(&self) -> Range<u16> {
         self.owned.clone()

@@ -14,7 +14,7 @@ use crate::window::sessions::state::{Firing, SessionState};
 impl<K, A> SessionState<K, A>
 where
     K: Key,
-    A: Clone + Serialize + DeserializeOwned,
+    A: Clone + Serialize + DeserializeOwned + Send,
 {
     /// All of it, as it is saved: the sessions by key, each of them its span, whether it has fired, and its accumulator; and
     /// the times.
@@ -53,7 +53,7 @@ struct Times<'a, K, A> {
 impl<K, A> WholeState for Times<'_, K, A>
 where
     K: Key,
-    A: Clone + Serialize + DeserializeOwned,
+    A: Clone + Serialize + DeserializeOwned + Send,
 {
     fn owned(&self) -> Range<u16> {
         self.owned.clone()

@@ -28,7 +28,7 @@ const WORK_PER_TABLE: usize = 16;
 impl<K, A> KeyedState for SlicedState<K, A>
 where
     K: Key,
-    A: Clone + Serialize + DeserializeOwned,
+    A: Clone + Serialize + DeserializeOwned + Send,
 {
     fn owned(&self) -> Range<u16> {
         self.owned.clone()
@@ -112,7 +112,7 @@ where
 impl<K, A> SlicedState<K, A>
 where
     K: Key,
-    A: Clone + Serialize + DeserializeOwned,
+    A: Clone + Serialize + DeserializeOwned + Send,
 {
     /// What is kept of some keys, and what waits to be saved.
     fn memory_of_keys(&self) -> u64 {
@@ -187,7 +187,7 @@ struct Times<'a, K, A>(&'a mut SlicedState<K, A>);
 impl<K, A> WholeState for Times<'_, K, A>
 where
     K: Key,
-    A: Clone + Serialize + DeserializeOwned,
+    A: Clone + Serialize + DeserializeOwned + Send,
 {
     fn owned(&self) -> Range<u16> {
         self.0.owned.clone()

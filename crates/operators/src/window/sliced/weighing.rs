@@ -32,7 +32,7 @@ impl Weighing {
     ) -> u64
     where
         K: Key,
-        A: Serialize + DeserializeOwned,
+        A: Serialize + DeserializeOwned + Send,
     {
         let length = slices.len();
         let others = length.saturating_sub(LATEST);
