@@ -70,7 +70,7 @@ impl<K: Key, V: DeserializeOwned + Send> KeyedTable<K, V> {
     /// Takes rows, on several threads if it is worth it.
     pub(super) fn fill(&mut self, rows: &[Row<'_>], hands: &dyn Hands) -> Result<(), StateError> {
         let threads = hands.count().min(rows.len() / ROWS_PER_THREAD);
-        let is_fresh = !self.has_begun_any && !self.entries.is_one();
+        let is_fresh = !self.saver.has_begun_any() && !self.entries.is_one();
         match is_fresh && threads > 1 && self.entries.has_room(rows.len()) {
             true => self.fill_together(rows, threads, hands),
             false => self.fill_alone(rows),

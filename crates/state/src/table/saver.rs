@@ -151,6 +151,11 @@ impl<K: Key, V> Saver<K, V> {
         self.known_since = self.epoch + 1;
     }
 
+    /// Whether a snapshot has ever been begun: until then changes are nobody's concern.
+    pub(crate) fn has_begun_any(&self) -> bool {
+        self.epoch > 0
+    }
+
     pub(crate) fn has_begun(&self, checkpoint: u64) -> bool {
         self.begun
             .iter()
