@@ -78,9 +78,7 @@ impl RoundRobin {
             closed: vec![false; routes],
         }
     }
-}
 
-impl RoundRobin {
     #[inline]
     fn take_turn(&mut self) -> usize {
         let route = self.next;
@@ -147,8 +145,13 @@ impl<T> Routing<T> for Shuffled {
     }
 
     fn set_closed(&mut self, route: usize, closed: bool) {
-        self.closed[route] = closed;
-        self.open = self.closed.iter().filter(|closed| !**closed).count();
+        if std::mem::replace(&mut self.closed[route], closed) == closed {
+            return;
+        }
+        match closed {
+            true => self.open -= 1,
+            false => self.open += 1,
+        }
     }
 }
 

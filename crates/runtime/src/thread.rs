@@ -25,46 +25,44 @@ pub(crate) fn start(name: String, run: impl FnOnce() + Send + 'static) -> Result
     }
 }
 
-/// Does something to each of several things on so many threads, this one and others of this name; they come back in their order.
-pub(crate) fn each<T, R>(
+/// Makes something of each of several things on so many threads, this one and others of this name, whoever has time; the results
+/// are in the order of the things.
+pub(crate) fn each<T: Send, R: Send>(
     name: &str,
     threads: usize,
     things: Vec<T>,
-    act: impl Fn(usize, &mut T) -> R + Send + Sync + 'static,
-) -> Vec<(T, R)>
-where
-    T: Send + 'static,
-    R: Send + 'static,
-{
-    let threads = threads.min(things.len());
-    let left = Arc::new(Mutex::new(things.into_iter().enumerate()));
-    let done = Arc::new(Mutex::new(Vec::new()));
-    let work = {
-        let (left, done) = (Arc::clone(&left), Arc::clone(&done));
-        Arc::new(move || {
-            loop {
-                let Some((index, mut thing)) = left.lock().next() else {
-                    return;
-                };
-                let result = act(index, &mut thing);
-                done.lock().push((index, thing, result));
-            }
-        })
+    act: impl Fn(usize, T) -> R + Sync,
+) -> Vec<R> {
+    let others = 1..threads.min(things.len());
+    let left = Mutex::new(things.into_iter().enumerate());
+    let done = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let Some((index, thing)) = left.lock().next() else {
+                return;
+            };
+            let result = act(index, thing);
+            done.lock().push((index, result));
+        }
     };
-    let helpers: Vec<_> = (1..threads)
-        .map_while(|number| {
-            let work = Arc::clone(&work);
-            // Without help it takes longer.
-            start(format!("{name}-{number}"), move || work()).ok()
-        })
-        .collect();
-    work();
-    helpers.into_iter().for_each(Joined::join);
+    std::thread::scope(|scope| {
+        let others: Vec<_> = others
+            .map_while(|number| {
+                let other = std::thread::Builder::new().name(format!("{name}-{number}"));
+                // Without help it takes longer.
+                other.spawn_scoped(scope, work).ok()
+            })
+            .collect();
+        work();
+        for other in others {
+            if let Err(panic) = other.join() {
+                std::panic::resume_unwind(panic);
+            }
+        }
+    });
     let mut done = std::mem::take(&mut *done.lock());
-    done.sort_by_key(|(index, ..)| *index);
-    done.into_iter()
-        .map(|(_, thing, result)| (thing, result))
-        .collect()
+    done.sort_by_key(|(index, _)| *index);
+    done.into_iter().map(|(_, result)| result).collect()
 }
 
 /// Of so many threads, those that have nothing to do.
@@ -109,41 +107,9 @@ impl Hands for FreeThreads {
     }
 
     fn each(&self, pieces: Vec<Piece<'_>>) -> Result<(), StateError> {
-        let count = pieces.len();
-        let left = Mutex::new(pieces.into_iter().enumerate());
-        let failed = Mutex::new(None);
-        let work = || {
-            loop {
-                let Some((index, piece)) = left.lock().next() else {
-                    return;
-                };
-                if let Err(error) = piece() {
-                    let mut failed = failed.lock();
-                    match &*failed {
-                        Some((first, _)) if *first < index => {}
-                        _ => *failed = Some((index, error)),
-                    }
-                }
-            }
-        };
-        std::thread::scope(|scope| {
-            let taken: Vec<_> = (1..count).map_while(|_| self.try_take()).collect();
-            let others: Vec<_> = (taken.iter())
-                .map_while(|_| {
-                    let other = std::thread::Builder::new().name(self.name.to_owned());
-                    // Without help it takes longer.
-                    other.spawn_scoped(scope, work).ok()
-                })
-                .collect();
-            work();
-            for other in others {
-                if let Err(panic) = other.join() {
-                    std::panic::resume_unwind(panic);
-                }
-            }
-        });
-        let failed = failed.lock().take();
-        failed.map_or(Ok(()), |(_, error)| Err(error))
+        let taken: Vec<_> = (1..pieces.len()).map_while(|_| self.try_take()).collect();
+        let results = each(self.name, 1 + taken.len(), pieces, |_, piece| piece());
+        results.into_iter().collect()
     }
 }
 

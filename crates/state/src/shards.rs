@@ -66,6 +66,14 @@ const BUCKETS: std::ops::RangeInclusive<usize> = 64..=1 << 14;
 /// Shards beyond this are not worth their bits of the hash.
 const SHARDS_MAX: usize = 1 << 24;
 
+/// What has come of an entry that was put into a shard.
+#[derive(Default)]
+struct Put {
+    is_new: bool,
+    /// Bytes that were allocated for it.
+    allocated: usize,
+}
+
 /// How the numbers of shards follow from hashes.
 #[derive(Clone, Copy)]
 struct Numbering {
@@ -203,22 +211,9 @@ impl<T: Marked> Shards<T> {
         }
         let shard = self.shard_of(hash);
         let shard = &mut self.shards[shard];
-        let (table, marks, changed) = (&mut shard.table, &mut shard.marks, &mut shard.changed);
-        // Room is made before it is known whether it is wanted.
-        if table.capacity() == table.len() {
-            self.allocated += make_room(table, marks, changed, &hash_of);
-        }
-        match table.entry(hash, |entry| is_it(entry, &new), hash_of) {
-            hash_table::Entry::Occupied(mut found) => {
-                let bucket = found.bucket_index();
-                change(found.get_mut(), beside(marks, changed, bucket), new);
-            }
-            hash_table::Entry::Vacant(absent) => {
-                let inserted = absent.insert(make(marks, new));
-                note_new(marks, changed, inserted.bucket_index());
-                self.len += 1;
-            }
-        }
+        let put = shard.put(hash, new, is_it, change, make, hash_of);
+        self.len += usize::from(put.is_new);
+        self.allocated += put.allocated;
     }
 
     /// Makes room for so many entries, if there is none yet, so that none of them is moved.
@@ -434,6 +429,37 @@ impl<T: Marked> Shard<T> {
     /// The places of entries are about to say no more to which of them a snapshot has come.
     pub(crate) fn mark_entries(&mut self) {
         mark_entries(&mut self.table, &mut self.marks);
+    }
+
+    /// Changes an entry by `new`, or makes it of that, in one look-up.
+    #[inline]
+    fn put<N>(
+        &mut self,
+        hash: u64,
+        new: N,
+        is_it: impl Fn(&T, &N) -> bool,
+        change: impl FnOnce(&mut T, Beside<'_>, N),
+        make: impl FnOnce(&mut Marks, N) -> T,
+        hash_of: impl Fn(&T) -> u64,
+    ) -> Put {
+        let (table, marks, changed) = (&mut self.table, &mut self.marks, &mut self.changed);
+        let mut put = Put::default();
+        // Room is made before it is known whether it is wanted.
+        if table.capacity() == table.len() {
+            put.allocated = make_room(table, marks, changed, &hash_of);
+        }
+        match table.entry(hash, |entry| is_it(entry, &new), hash_of) {
+            hash_table::Entry::Occupied(mut found) => {
+                let bucket = found.bucket_index();
+                change(found.get_mut(), beside(marks, changed, bucket), new);
+            }
+            hash_table::Entry::Vacant(absent) => {
+                let inserted = absent.insert(make(marks, new));
+                note_new(marks, changed, inserted.bucket_index());
+                put.is_new = true;
+            }
+        }
+        put
     }
 }
 

@@ -49,28 +49,23 @@ impl Construction {
 pub(super) fn restore_all(
     built: Vec<Construction>,
     tasks: &[Arc<TaskCell>],
-    restored: &Arc<Restored>,
+    restored: &Restored,
     threads: usize,
 ) -> Result<Vec<Construction>, Failure> {
-    let origins: Vec<_> = tasks.iter().map(|task| task.head().clone()).collect();
-    let (restored, origin) = (Arc::clone(restored), origins.clone());
     // One that has no task left lends a hand to the others.
     let hands = FreeThreads::new("levada-restore-hand", threads);
-    let done = thread::each(
-        "levada-restore",
-        threads,
-        built,
-        move |index, construction: &mut Construction| {
-            let head = &origin[index];
-            let _busy = hands.take();
-            guarded(head, || construction.restore(head, &restored, &hands))
-        },
-    );
+    let restore = |index: usize, mut construction: Construction| {
+        let head = tasks[index].head();
+        let _busy = hands.take();
+        let result = guarded(head, || construction.restore(head, restored, &hands));
+        (construction, result)
+    };
+    let done = thread::each("levada-restore", threads, built, restore);
     let (built, results): (Vec<_>, Vec<_>) = done.into_iter().unzip();
     match results.into_iter().collect::<Result<(), _>>() {
         Ok(()) => Ok(built),
         Err(failure) => {
-            abandon(built, &origins[0]);
+            abandon(built, tasks[0].head());
             Err(failure)
         }
     }

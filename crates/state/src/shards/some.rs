@@ -2,8 +2,8 @@
 
 use hashbrown::hash_table;
 
-use super::{Numbering, Shard, Shards, make_room};
-use crate::marks::Marked;
+use super::{Numbering, Shard, Shards};
+use crate::marks::{Beside, Marked};
 
 /// Some of the shards, while others are in other hands. None of them is divided.
 pub(crate) struct SomeShards<'a, T> {
@@ -53,17 +53,8 @@ impl<T: Marked> SomeShards<'_, T> {
         hash_of: impl Fn(&T) -> u64,
     ) {
         let place = self.place(hash);
-        let shard = &mut self.shards[place];
-        let (table, marks, changed) = (&mut shard.table, &mut shard.marks, &mut shard.changed);
-        if table.capacity() == table.len() {
-            make_room(table, marks, changed, &hash_of);
-        }
-        match table.entry(hash, |entry| is_it(entry, &new), hash_of) {
-            hash_table::Entry::Occupied(mut found) => change(found.get_mut(), new),
-            hash_table::Entry::Vacant(absent) => {
-                absent.insert(make(new));
-            }
-        }
+        let change = |entry: &mut T, _: Beside<'_>, new| change(entry, new);
+        self.shards[place].put(hash, new, is_it, change, |_, new| make(new), hash_of);
     }
 
     /// Removes an entry; false if there is none.

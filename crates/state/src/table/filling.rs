@@ -142,31 +142,46 @@ impl<K: Key, V: DeserializeOwned> Filling<'_, K, V> {
     fn take(&mut self, rows: &[Row<'_>]) -> Result<(), StateError> {
         let mut decoded = Vec::with_capacity(AT_ONCE);
         for row in rows {
-            if row.kind == RowKind::Whole {
-                codec::expect_end(row.bytes).map_err(|error| StateError::new(row.group, error))?;
-                continue;
-            }
-            let key = decode_key::<K>(row);
-            let key = key.map_err(|error| StateError::new(row.group, error))?;
-            let hash = self.hasher.hash_one(&key);
-            if !self.shards.has(hash) {
-                continue;
-            }
-            if row.kind == RowKind::Put {
-                decoded.push(decode(self.reader, self.hasher, row)?);
-            } else {
-                // It may be that it removes one of these.
-                self.put_all(&mut decoded);
-                if self.shards.remove(hash, |entry| entry.key == key) {
-                    self.removed.push(hash);
-                }
-            }
+            let taken = self.take_one(row, &mut decoded);
+            taken.map_err(|error| StateError::new(row.group, error))?;
             if decoded.len() == AT_ONCE {
                 self.put_all(&mut decoded);
             }
         }
         self.put_all(&mut decoded);
         Ok(())
+    }
+
+    fn take_one(
+        &mut self,
+        row: &Row<'_>,
+        decoded: &mut Vec<Decoded<K, V>>,
+    ) -> Result<(), CodecError> {
+        let mut bytes = row.bytes;
+        if row.kind == RowKind::Whole {
+            return codec::expect_end(bytes);
+        }
+        let key = codec::decode_next::<K>(&mut bytes)?;
+        let hash = self.hasher.hash_one(&key);
+        if !self.shards.has(hash) {
+            return Ok(());
+        }
+        if row.kind == RowKind::Put {
+            let value = self.reader.read(&mut bytes)?;
+            decoded.push(Decoded {
+                hash,
+                key,
+                value,
+                group: row.group,
+            });
+        } else {
+            // It may be that it removes one of these.
+            self.put_all(decoded);
+            if self.shards.remove(hash, |entry| entry.key == key) {
+                self.removed.push(hash);
+            }
+        }
+        codec::expect_end(bytes)
     }
 
     fn put_all(&mut self, decoded: &mut Vec<Decoded<K, V>>) {
@@ -215,14 +230,6 @@ fn decode<K: Key, V: DeserializeOwned>(
         value,
         group: row.group,
     })
-}
-
-/// The key at the beginning of a row, or that is all of it.
-fn decode_key<K: Key>(row: &Row<'_>) -> Result<K, CodecError> {
-    match row.kind {
-        RowKind::Delete => codec::decode(row.bytes),
-        RowKind::Whole | RowKind::Put => codec::decode_next(&mut { row.bytes }),
-    }
 }
 
 #[cfg(test)]

@@ -242,10 +242,9 @@ impl<K: Key, V> Saver<K, V> {
         let number = self.number;
         // Nobody will ask for changes from before the first snapshot that is remembered.
         let oldest = self.begun.front().map_or(0, |begun| begun.epoch);
-        rows.expect(self.rows_max(base, entries.len()));
-        let Some(running) = &mut self.running else {
-            return Ok(true);
-        };
+        let begun = self.begun.iter().rev().find(|begun| begun.epoch == base);
+        let rows_max = begun.map_or(entries.len() as u64, |begun| self.changes - begun.changes);
+        rows.expect(rows_max);
         let is_done = running.entries.go_on(
             entries,
             base..epoch,
@@ -300,12 +299,6 @@ impl<K: Key, V> Saver<K, V> {
         let begun = begun.find(|begun| begun.checkpoint == checkpoint)?;
         let is_less = self.changes - begun.changes <= entries as u64;
         (begun.epoch >= self.known_since && is_less).then_some(begun.epoch)
-    }
-
-    /// How many rows a snapshot of the changes since an epoch has at most.
-    fn rows_max(&self, base: u32, entries: usize) -> u64 {
-        let begun = self.begun.iter().rev().find(|begun| begun.epoch == base);
-        begun.map_or(entries as u64, |begun| self.changes - begun.changes)
     }
 
     /// Writes an entry as it is, if the running snapshot needs it and has not come to it.
